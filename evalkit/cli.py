@@ -1,0 +1,360 @@
+"""The front door: one function a verb.
+
+A verb reads the workspace, calls the pure parts, writes what they made and says in one line what
+happened and what to type next. The result goes to stdout, words go to stderr. Heavy libraries are
+imported inside the verb that needs them. No number is computed here.
+"""
+
+import json
+import os
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from evalkit import __version__
+from evalkit.errors import BadFile, BadPath, EvalkitError, Fault, Missing, Unknown, nearest
+from evalkit.escape import visible
+
+if TYPE_CHECKING:
+    from evalkit.records import Question
+    from evalkit.report.results import Results
+    from evalkit.workspace import Workspace
+
+SAMPLE = "sample"
+WELCOME = """\
+evalkit {version}: a strong model as the judge between chatbots, with error bars that hold
+
+  1  evalkit report --open                 the page of a small sample, written by hand
+  2  evalkit import vicuna FOLDER          bring in published answers and reviews
+  3  evalkit report --bank vicuna80 --open their page: "% of ChatGPT" with intervals
+
+  data     import    other tools' questions, answers and reviews
+  results  report    tables, charts, one page
+
+All files lie in the current folder, or in the one that -C names.
+evalkit VERB --help says what a verb takes."""
+
+
+class _Verbs(click.Group):
+    """A group that offers the nearest verb to a mistyped one."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and args[0] not in self.commands and not args[0].startswith("-"):
+            raise Unknown("verb", args[0], self.commands)
+        return super().resolve_command(ctx, args)
+
+
+@click.group(cls=_Verbs, invoke_without_command=True)
+@click.version_option(__version__, "--version", message="evalkit %(version)s")
+@click.pass_context
+def verbs(ctx: click.Context) -> None:
+    """A strong model as the judge between chatbots, with error bars that hold."""
+    if ctx.invoked_subcommand is None:
+        click.echo(WELCOME.format(version=__version__))
+
+
+def _common(verb: Callable[..., None]) -> Callable[..., None]:
+    """Options that every verb on a workspace takes."""
+    for option in reversed(
+        (
+            click.option(
+                "-C", "folder", metavar="DIR", default=".", help="The workspace; default: here."
+            ),
+            click.option(
+                "--category-default",
+                metavar="NAME",
+                help="File questions whose category no prompt knows under this one.",
+            ),
+            click.option(
+                "--repair", is_flag=True, help="Move bad lines of answers/ and reviews/ aside."
+            ),
+            click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout."),
+            click.option("--debug", is_flag=True, help="Show tracebacks."),
+        )
+    ):
+        verb = option(verb)
+    return verb
+
+
+@verbs.command("import", short_help="Bring in other tools' questions, answers and reviews.")
+@click.argument("tool")
+@click.argument("path")
+@click.option("--bank", help="What to call the bank; default: the tool's own name for it.")
+@_common
+def import_(
+    tool: str,
+    path: str,
+    bank: str | None,
+    folder: str,
+    category_default: str | None,
+    repair: bool,
+    as_json: bool,
+    debug: bool,  # noqa: ARG001 - read in `run`
+) -> None:
+    """Bring in another tool's files from PATH.
+
+    TOOL is one of: vicuna (a folder with question.jsonl, answer/, review/), table (a CSV file of
+    questions). Nothing is written before everything has been read and checked; importing again
+    adds nothing twice.
+    """
+    from evalkit import formats
+
+    workspace = _workspace(folder)
+    source = formats.load(tool)
+    bank = bank or source.BANK
+    if bank is None:
+        raise Missing("what shall the bank be called? Give --bank NAME")
+    if repair:
+        workspace.repair(bank)
+    known = {answer.model: answer.served for answer in workspace.answers(bank)}
+    found = source.read(Path(path), known)
+    found.questions = _filed(workspace, bank, found.questions, category_default)
+    workspace.check_names(bank, [*found.answers, *found.reviews])
+    written = workspace.save_questions(bank, found.questions)
+    new = workspace.append(bank, [*found.answers, *found.reviews])
+    for line in [*workspace.told, *found.told]:
+        _say(line)
+    models = sorted({answer.model for answer in found.answers})
+    judges = sorted({review.judge for review in found.reviews})
+    what = f"{bank}: {len(found.questions)} questions"
+    if models:
+        what += f", {len(found.answers)} answers ({', '.join(models)})"
+    if judges:
+        what += f", {len(found.reviews)} reviews by {', '.join(judges)}"
+    again = len(found.answers) + len(found.reviews) - new
+    step = f"evalkit report --bank {bank} --open" if judges else f"look at {written}"
+    if as_json:
+        counts = {
+            "questions": len(found.questions),
+            "answers": len(found.answers),
+            "reviews": len(found.reviews),
+            "new_rows": new,
+        }
+        _print_json("import", {"bank": bank, **counts, "told": found.told}, [written], step)
+    else:
+        click.echo(visible(what + (f"; {again} rows were here already" if again else "")))
+    _say(f"Next: {step}")
+
+
+@verbs.command(short_help="Make the tables, the charts and the page.")
+@click.option("--bank", help="Which bank; default: the only one that has reviews.")
+@click.option("--baseline", help="Whose score is 100%; default: ChatGPT where it takes part.")
+@click.option("--open", "open_page", is_flag=True, help="Open the page in a browser.")
+@click.option("--csv", "as_csv", is_flag=True, help="Also write the pairs as CSV.")
+@click.option("--raw", is_flag=True, help="CSV cells as they are, also those like formulas.")
+@click.option("--png", is_flag=True, help="Also write the chart as a picture.")
+@_common
+def report(
+    bank: str | None,
+    baseline: str | None,
+    open_page: bool,
+    as_csv: bool,
+    raw: bool,
+    png: bool,
+    folder: str,
+    category_default: str | None,
+    repair: bool,
+    as_json: bool,
+    debug: bool,  # noqa: ARG001 - read in `run`
+) -> None:
+    """Write reports/<bank>.html, one page that needs nothing else, and reports/<bank>.json.
+
+    The JSON file holds every number of the page; its schema is `evalkit.report.results.Results`.
+    Without --bank and without reviews of your own it shows the sample that comes with evalkit.
+    """
+    workspace = _workspace(folder)
+    bank = bank or _only_bank(workspace)
+    if repair:
+        workspace.repair(bank)
+    questions = _filed(workspace, bank, workspace.questions(bank), category_default)
+    answers, reviews = workspace.answers(bank), workspace.reviews(bank)
+
+    from evalkit.report import charts
+    from evalkit.report.page import page
+    from evalkit.report.results import results
+    from evalkit.report.sections import verdict_sentence
+    from evalkit.report.spreadsheet import spreadsheet
+
+    found = results(bank, questions, answers, reviews, baseline)
+    files = [
+        workspace.write_report(bank, ".html", page(found)),
+        workspace.write_report(bank, ".json", found.model_dump_json(indent=1) + "\n"),
+    ]
+    if as_csv:
+        files.append(workspace.write_report(bank, ".csv", spreadsheet(found, raw=raw)))
+    if png and (drawn := charts.drawings(found)):
+        picture = charts.png(charts.relative_scores(drawn[0]))
+        files.append(workspace.write_report(bank, ".png", picture))
+    for line in workspace.told:
+        _say(line)
+    if as_json:
+        _print_json("report", found.model_dump(mode="json"), files, "")
+    else:
+        click.echo(visible(_table(found)))
+        click.echo(visible(verdict_sentence(found)))
+    for sentence in found.missing:
+        _say(sentence)
+    _say(f"wrote {', '.join(map(str, files))}")
+    if not open_page:
+        _say(f"Next: open {files[0]}, or run this again with --open")
+    elif click.launch(files[0].resolve().as_uri()) != 0:
+        _say(f"no browser could be started; open {files[0]} yourself")
+
+
+def main() -> None:
+    """Run the command line and leave with its exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")
+    code = run(sys.argv[1:])
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        _close_stdout()
+    sys.exit(code)
+
+
+def run(args: Sequence[str]) -> int:
+    """Run one command line; returns the exit code. A bug is not caught and keeps its traceback."""
+    try:
+        return verbs.main(list(args), prog_name="evalkit", standalone_mode=False) or 0
+    except EvalkitError as error:
+        if "--debug" in args:
+            raise
+        for line in error.lines():
+            _say(line)
+        return error.exit_code
+    except click.exceptions.NoSuchOption as error:
+        options = [name for each in _parameters(error.ctx) for name in each]
+        near = nearest(error.option_name, options)
+        _say(f"no option '{error.option_name}'." + (f" Did you mean '{near}'?" if near else ""))
+        return 2
+    except click.ClickException as error:
+        ctx: click.Context | None = getattr(error, "ctx", None)
+        command = ctx.command_path if ctx else "evalkit"
+        _say(f"{error.format_message().rstrip('.').lower()}. See: {command} --help")
+        return 2
+    except (KeyboardInterrupt, click.Abort):
+        _say("interrupted")
+        return 130
+    except BrokenPipeError:
+        _close_stdout()
+        return 0
+
+
+def _workspace(folder: str) -> "Workspace":
+    from evalkit.workspace import Workspace
+
+    root = Path(folder)
+    if not root.is_dir():
+        raise BadPath(f"{folder}: no such folder")
+    return Workspace(root)
+
+
+def _filed(
+    workspace: "Workspace", bank: str, questions: Iterable["Question"], default: str | None
+) -> list["Question"]:
+    """The questions, each in a category that some prompt knows; `default` takes the others."""
+    from evalkit import prompts
+
+    known = prompts.categories(workspace.prompts("judge"))
+    if default is not None and default not in known:
+        raise Unknown("category", default, known)
+    filed, faults = [], []
+    for question in questions:
+        if question.category in known:
+            filed.append(question)
+        elif default is not None:
+            filed.append(question.model_copy(update={"category": default}))
+        else:
+            what = f"no prompt knows the category '{question.category}' of question {question.id}"
+            faults.append(Fault(f"bank {bank}", what))
+    if faults:
+        last = f"known: {', '.join(known)}. --category-default NAME takes these questions in"
+        raise BadFile([*faults[:19], Fault(f"bank {bank}", last)])
+    return filed
+
+
+def _only_bank(workspace: "Workspace") -> str:
+    judged = workspace.judged_banks()
+    own = [bank for bank in judged if bank != SAMPLE] or judged
+    if len(own) != 1:
+        raise Missing(f"which bank? Give --bank, one of: {', '.join(own or workspace.banks())}")
+    return own[0]
+
+
+def _table(found: "Results") -> str:
+    """The scores as a person reads them: one row a model, numbers aligned."""
+    pairs = {(p.judge, p.prompt, p.a, p.b): p for p in found.pairs}
+    lengths = {row.model: row.mean_characters for row in found.answers}
+    head = (
+        "",
+        f"% of {found.baseline}",
+        "95 %",
+        "win / tie / loss",
+        "win rate",
+        "95 %",
+        "n",
+        "avg chars",
+    )
+    lines = [head]
+    for score in found.relative_score:
+        pair = pairs.get((score.judge, score.prompt, found.baseline or "", score.model))
+        lines.append(
+            (
+                score.model,
+                "" if score.percent is None else f"{score.percent:.1f}",
+                _bracket(score.low, score.high, 1),
+                f"{pair.wins_b} / {pair.ties} / {pair.wins_a}" if pair else _via(score.via),
+                "" if not pair or pair.win_rate_b is None else f"{100 * pair.win_rate_b:.1f} %",
+                _bracket(pair.win_rate_b_low, pair.win_rate_b_high, 100) if pair else "",
+                str(score.questions or ""),
+                f"{lengths[score.model]:,.0f}" if score.model in lengths else "",
+            )
+        )
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    text = [
+        "  ".join(
+            [
+                line[0].ljust(widths[0]),
+                *(c.rjust(w) for c, w in zip(line[1:], widths[1:], strict=True)),
+            ]
+        )
+        for line in lines
+    ]
+    judged = ", ".join(f"{row.judge} ({row.reviews} reviews)" for row in found.reviews)
+    title = f"{found.bank}, judged by {judged}" if judged else found.bank
+    return "\n".join(
+        [title, *(line.rstrip() for line in text)] if found.relative_score else [title]
+    )
+
+
+def _via(bridge: list[str]) -> str:
+    return f"via {', '.join(bridge)}" if bridge else ""
+
+
+def _bracket(low: float | None, high: float | None, times: float) -> str:
+    return "" if low is None or high is None else f"[{times * low:.1f}, {times * high:.1f}]"
+
+
+def _say(line: str) -> None:
+    click.echo(f"evalkit: {visible(line)}", err=True)
+
+
+def _print_json(verb: str, values: dict[str, Any], files: list[Path], following: str) -> None:
+    envelope = {"schema": 1, "verb": verb, "status": "done", "files": [str(f) for f in files]}
+    click.echo(json.dumps({**envelope, "next": following, **values}, ensure_ascii=False))
+
+
+def _parameters(ctx: click.Context | None) -> list[list[str]]:
+    return [each.opts for each in ctx.command.params] if ctx else []
+
+
+def _close_stdout() -> None:
+    """Whoever read our output has left; make sure that nothing more is flushed to it."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -1,0 +1,33 @@
+"""What a stranger's text becomes before a terminal, a page or a spreadsheet shows it.
+
+Names and texts come from models and from the web. They are data: stored as they are, and made
+harmless at the last moment, by the function for the place where they are shown.
+"""
+
+import re
+from typing import Any
+
+_CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+
+
+def visible(text: str) -> str:
+    """`text` with control and direction-changing characters as signs that can be seen.
+
+    Newline and tab stay. The C0 controls become their Unicode pictures (ESC is U+241B), the others
+    their code in angle brackets.
+    """
+    return _CONTROLS.sub(lambda found: _sign(ord(found[0])), text)
+
+
+def cell(value: Any) -> Any:
+    """A value for a CSV cell that no spreadsheet takes for a formula: text gets a leading '."""
+    if isinstance(value, str) and value.startswith(_FORMULA):
+        return f"'{value}"
+    return value
+
+
+def _sign(code: int) -> str:
+    if code < 0x20:
+        return chr(0x2400 + code)
+    return "\u2421" if code == 0x7F else f"<{code:02X}>"

@@ -1,0 +1,48 @@
+"""Other tools' files, in and out; one module a tool, and the folder is the registry.
+
+A module has `read(path, known) -> Imported`. It reads and checks everything before it returns,
+and writes nothing: where the rows go is the workspace's business.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib import import_module
+from pathlib import Path
+from pkgutil import iter_modules
+from typing import Protocol, cast
+
+from evalkit.errors import Unknown
+from evalkit.records import Answer, Question, Review
+
+
+@dataclass
+class Imported:
+    """What another tool's files hold, as our records, and what a person should know about it."""
+
+    questions: list[Question] = field(default_factory=list)
+    answers: list[Answer] = field(default_factory=list)
+    reviews: list[Review] = field(default_factory=list)
+    told: list[str] = field(default_factory=list)
+
+
+class Format(Protocol):
+    """What a module of this folder offers."""
+
+    BANK: str | None
+    """The bank's name when the user gives none; None where only the user can know it."""
+
+    def read(self, path: Path, known: Mapping[str, str | None]) -> Imported:
+        """Read `path`. `known`: the models that the workspace has, and which version of each."""
+        ...
+
+
+def names() -> list[str]:
+    """The tools whose files can be read."""
+    return sorted(module.name for module in iter_modules(__path__))
+
+
+def load(name: str) -> Format:
+    """The format called `name`; raises Unknown with the nearest one."""
+    if name not in names():
+        raise Unknown("format", name, names())
+    return cast(Format, import_module(f"{__name__}.{name}"))

@@ -1,0 +1,251 @@
+"""The Vicuna evaluation's files: question.jsonl, answer/*.jsonl, review/**/*.jsonl.
+
+Source: FastChat's `eval/table/`, spring 2023. A review names its models only through the ids of
+the answers it saw. Its score was read from the text by that tool or typed in by hand; here the
+score given is kept, the text is read again, and each disagreement is told.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Strict, model_validator
+
+from evalkit import jsonl
+from evalkit.errors import BadFile, BadPath, Fault
+from evalkit.formats import Imported
+from evalkit.parsers import HIGHEST, LOWEST, LOWEST_ASKED, Reading, pair_scores
+from evalkit.records import Answer, Question, Review, Rung, short_hash
+
+BANK: str | None = "vicuna80"
+PROMPT = "vicuna-blog"
+FAILED = ("#ERROR#", "$ERROR$")  # what the tool wrote when a call had failed
+RUBRICS = r"-(generic|default|general|coding|math)$"
+
+
+class _Row(BaseModel):
+    """A row of that tool: unknown fields are kept, half surrogates in its text are replaced."""
+
+    model_config = ConfigDict(extra="allow", strict=True, allow_inf_nan=False)
+
+    text: str
+    question_id: int | str
+    repaired: int = 0
+
+    @model_validator(mode="before")
+    @classmethod
+    def _mend(cls, row: Any) -> Any:
+        if isinstance(row, dict) and isinstance(row.get("text"), str):
+            text, repaired = jsonl.mend(row["text"])
+            return row | {"text": text, "repaired": repaired}
+        return row
+
+    @property
+    def question(self) -> str:
+        return str(self.question_id)
+
+
+class _Question(_Row):
+    category: str
+
+
+class _Answer(_Row):
+    answer_id: str
+    model_id: str
+    metadata: dict[str, Any] = {}
+
+
+class _Review(_Row):
+    review_id: str
+    answer1_id: str
+    answer2_id: str
+    reviewer_id: str | int
+    score: Annotated[tuple[float, float], Strict(False)]
+    metadata: dict[str, Any] = {}
+
+
+Row = TypeVar("Row", bound=_Row)
+Placed = list[tuple[str, Row]]
+
+
+def read(path: Path, known: Mapping[str, str | None]) -> Imported:
+    """Read a folder. Raises BadFile with every fault found in any of its files.
+
+    `known`: model names already in use in the bank, with the version each stands for. A name is
+    used without its version where that is unambiguous; two versions of one name stay apart as
+    `name@version`.
+    """
+    if not path.is_dir():
+        raise BadPath(f"{path}: expected a folder with question.jsonl, answer/ and review/")
+    questions = _read([path / "question.jsonl"], _Question, "question_id")
+    answers = _read(sorted((path / "answer").glob("*.jsonl")), _Answer, "answer_id")
+    reviews = _read(sorted((path / "review").rglob("*.jsonl")), _Review, "review_id")
+    if not questions:
+        raise BadFile([Fault(str(path / "question.jsonl"), "no questions")])
+    _refuse_loose_ends(questions, answers, reviews)
+
+    told: list[str] = []
+    names = _names({answer.model_id for _, answer in answers}, known)
+    bank = {row.question: _question(row) for _, row in questions}
+    said = {
+        row.answer_id: _answer(row, names, bank) for _, row in answers if row.text not in FAILED
+    }
+    if failed := len(answers) - len(said):
+        told.append(f"{failed} failed answers left out ({', '.join(FAILED)}); they are owed")
+    judged = [
+        (where, row) for where, row in reviews if {row.answer1_id, row.answer2_id} <= set(said)
+    ]
+    if lost := len(reviews) - len(judged):
+        told.append(f"{lost} reviews of failed answers left out")
+    made, about = _reviews(judged, said, bank)
+    return Imported(list(bank.values()), list(said.values()), made, told + about)
+
+
+def _read(files: Iterable[Path], model: type[Row], unique: str) -> Placed[Row]:
+    """All rows of some files, with where each stands; ids that stand twice are faults too."""
+    rows: Placed[Row] = []
+    faults: list[Fault] = []
+    first: dict[str, str] = {}
+    for file in files:
+        found = jsonl.records(file, model)
+        faults.extend(found.faults)
+        for where, row in found.rows:
+            if (name := str(getattr(row, unique))) in first:
+                faults.append(
+                    Fault(where, f"the {unique} '{name}' stands at {first[name]} already")
+                )
+            first.setdefault(name, where)
+        rows.extend(found.rows)
+    if faults:
+        raise BadFile(faults)
+    return rows
+
+
+def _refuse_loose_ends(
+    questions: Placed[_Question], answers: Placed[_Answer], reviews: Placed[_Review]
+) -> None:
+    ids = {row.question for _, row in questions}
+    answered = {row.answer_id: row.question for _, row in answers}
+    faults = [
+        Fault(where, f"question {row.question} is empty")
+        for where, row in questions
+        if not row.text.strip()
+    ]
+    seen: dict[tuple[str, str], str] = {}
+    for where, row in answers:
+        if row.question not in ids:
+            faults.append(Fault(where, f"no question {row.question} in question.jsonl"))
+        if (key := (row.question, row.model_id)) in seen:
+            what = f"{row.model_id} answered question {row.question} at {seen[key]} already"
+            faults.append(Fault(where, what))
+        seen.setdefault(key, where)
+    for where, review in reviews:
+        for answer in (review.answer1_id, review.answer2_id):
+            if answer not in answered:
+                faults.append(Fault(where, f"no answer '{answer}' in answer/"))
+            elif answered[answer] != review.question:
+                what = f"answer '{answer}' is to question {answered[answer]}, not {review.question}"
+                faults.append(Fault(where, what))
+    if faults:
+        raise BadFile(faults)
+
+
+def _names(versions: set[str], known: Mapping[str, str | None]) -> dict[str, str]:
+    """`name:version` -> the model's name here."""
+    names = {}
+    several = Counter(model.partition(":")[0] for model in versions)
+    for model in versions:
+        name, _, version = model.partition(":")
+        taken = known[name] != model if name in known else several[name] > 1
+        names[model] = f"{name}@{version}" if taken and version else name
+    return names
+
+
+def _question(row: _Question) -> Question:
+    extra = dict(row.model_extra or {})
+    return Question(id=row.question, category=row.category, turns=(row.text,), extra=extra)
+
+
+def _answer(row: _Answer, names: Mapping[str, str], bank: Mapping[str, Question]) -> Answer:
+    sent = {"messages": bank[row.question].turns, "model": row.model_id, "with": row.metadata}
+    extra = {"answer_id": row.answer_id, "metadata": row.metadata, **(row.model_extra or {})}
+    return Answer(
+        question=row.question,
+        model=names[row.model_id],
+        served=row.model_id,
+        turns=(row.text,),
+        asked=short_hash(sent),
+        repaired=row.repaired,
+        extra=extra,
+    )
+
+
+def _reviews(
+    rows: Placed[_Review], said: Mapping[str, Answer], bank: Mapping[str, Question]
+) -> tuple[list[Review], list[str]]:
+    samples: Counter[tuple[str, ...]] = Counter()
+    reviews, differ = [], []
+    for where, row in rows:
+        shown = said[row.answer1_id], said[row.answer2_id]
+        judge = _judge(row.reviewer_id)
+        key = (judge, row.question, row.answer1_id, row.answer2_id)
+        seen = [turn for source in (bank[row.question], *shown) for turn in source.turns]
+        reading = pair_scores(row.text, seen)
+        review = _review(row, judge, shown, reading, samples[key])
+        samples[key] += 1
+        reviews.append(review)
+        if review.rung == "given" and review.scores:
+            given = "{:g} {:g}".format(*review.scores)
+            says = "{:g} {:g}".format(*reading.scores) if reading.scores else reading.unreadable
+            which = f"{where}: question {row.question}"
+            differ.append(f"{which}: given {given}, the text says: {says}; the given one is kept")
+    return reviews, [_how_read(reviews), *differ] if reviews else []
+
+
+def _judge(reviewer: str | int) -> str:
+    """The judge behind a reviewer: its prompt's rubric is not part of its name.
+
+    Older files number the rubrics only; that tool asked no other judge than gpt-4.
+    """
+    return re.sub(RUBRICS, "", reviewer) if isinstance(reviewer, str) else "gpt-4"
+
+
+def _review(
+    row: _Review, judge: str, shown: tuple[Answer, Answer], reading: Reading, sample: int
+) -> Review:
+    given = row.score if min(row.score) >= LOWEST and max(row.score) <= HIGHEST else None
+    scores: tuple[float, ...] | None = reading.scores
+    rung: Rung | None = reading.rung
+    flags = reading.flags
+    if given is not None and given != scores:
+        scores, rung = given, "given"
+        flags = ("outside_scale",) if min(given) < LOWEST_ASKED else ()
+    extra: dict[str, Any] = {"review_id": row.review_id, "reviewer_id": row.reviewer_id}
+    extra |= {"score": list(row.score), "metadata": row.metadata, **(row.model_extra or {})}
+    hashes = tuple(answer.hash for answer in shown)
+    return Review(
+        question=row.question,
+        judge=judge,
+        prompt=PROMPT,
+        shown=tuple(answer.model for answer in shown),
+        answers=hashes,
+        text=row.text,
+        scores=scores,
+        rung=rung,
+        flags=flags,
+        unreadable=None if scores else reading.unreadable,
+        sample=sample,
+        asked=short_hash([PROMPT, row.reviewer_id, row.question, hashes]),
+        repaired=row.repaired,
+        extra=extra,
+    )
+
+
+def _how_read(reviews: list[Review]) -> str:
+    rungs = Counter(review.rung for review in reviews)
+    text = f"scores read from the text: {rungs['strict']} strictly, {rungs['tolerant']} tolerantly"
+    if rungs["given"]:
+        text += f"; {rungs['given']} differ from the score given"
+    return text + (f"; {rungs[None]} unreadable" if rungs[None] else "")

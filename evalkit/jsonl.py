@@ -1,0 +1,258 @@
+"""Lines of JSON, read strictly: every fault is found with its line and said in plain words.
+
+Reads any size as a stream, a row at a time. Splits at the newline byte and nowhere else, so a row
+may hold U+2028 or U+0085. It repairs nothing and writes nothing, and does not know what a row
+means: the caller gives the record class.
+"""
+
+import json
+import math
+import re
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, BinaryIO, Generic, NoReturn, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from evalkit.errors import MOST_FAULTS, BadFile, BadPath, Fault, nearest, reason
+
+MAX_ROW = 10_000_000  # bytes
+HALF_SURROGATE = re.compile("[\ud800-\udfff]")
+MAX_ARRAY = 200_000_000  # bytes; an array cannot be read as a stream
+
+Row = TypeVar("Row", bound=BaseModel)
+
+
+class Malformed(ValueError):
+    """A text that is not a row; `column` counts characters from 1 where it is known."""
+
+    def __init__(self, what: str, column: int | None = None) -> None:
+        super().__init__(what)
+        self.what = what
+        self.column = column
+
+
+@dataclass(frozen=True)
+class Line:
+    """One non-blank line of a file, as it stands there."""
+
+    number: int
+    raw: bytes
+    start: int = 0
+    """Offset of its first byte in the file."""
+    ended: bool = True
+    """False when the file stops before a newline."""
+
+
+@dataclass
+class Found(Generic[Row]):
+    """What `records` made of a file: rows with where they stand, and everything wrong with it."""
+
+    rows: list[tuple[str, Row]] = field(default_factory=list)
+    faults: list[Fault] = field(default_factory=list)
+
+    def checked(self) -> list[tuple[str, Row]]:
+        """The rows; raises BadFile with every fault when there is one."""
+        if self.faults:
+            raise BadFile(self.faults)
+        return self.rows
+
+
+def open_file(path: Path) -> BinaryIO:
+    """Open a regular file for reading; raises BadPath that names it and what it is instead."""
+    try:
+        mode = path.stat().st_mode
+        if stat.S_ISDIR(mode):
+            raise BadPath(f"{path}: is a folder, expected a file")
+        if not stat.S_ISREG(mode):
+            raise BadPath(f"{path}: is not an ordinary file")
+        return open(path, "rb")
+    except OSError as error:
+        raise BadPath(f"{path}: {reason(error)}") from error
+    except ValueError as error:  # a NUL in the path
+        raise BadPath(f"{str(path)!r}: not a path") from error
+
+
+def lines(path: Path) -> Iterator[Line]:
+    """The non-blank lines of a file, without their line ends and without a byte-order mark."""
+    with open_file(path) as stream:
+        head = stream.read(4)
+        if head[:2] in (b"\xff\xfe", b"\xfe\xff") or (len(head) == 4 and head[::2] == b"\0\0"):
+            fix = f"iconv -f utf-16 -t utf-8 {path} > utf8.jsonl"
+            raise BadFile([Fault(f"{path}:1", f"is UTF-16, expected UTF-8. Try: {fix}")])
+        start = 3 if head[:3] == b"\xef\xbb\xbf" else 0
+        stream.seek(start)
+        number = 0
+        while True:
+            raw = stream.readline(MAX_ROW + 1)
+            if not raw:
+                return
+            number += 1
+            if len(raw) > MAX_ROW:
+                what = f"a row of more than {MAX_ROW // 1_000_000} MB"
+                raise BadFile([Fault(f"{path}:{number}", what)])
+            if stripped := raw.strip(b" \t\r\n"):
+                yield Line(number, stripped, start, raw.endswith(b"\n"))
+            start += len(raw)
+
+
+def parse(raw: bytes) -> dict[str, Any]:
+    """One row's object. Raises Malformed for anything that strict JSON would not allow."""
+    value = _decode(raw)
+    if not isinstance(value, dict):
+        raise Malformed(f"expected an object {{...}}, found {_kind(value)}")
+    return value
+
+
+def mend(text: str) -> tuple[str, int]:
+    """`text` with each half surrogate replaced by U+FFFD, and how many there were."""
+    return HALF_SURROGATE.subn("\ufffd", text)
+
+
+def records(path: Path, model: type[Row]) -> Found[Row]:
+    """Read a file of `model` rows: JSON lines, or one JSON array of objects.
+
+    Never stops at the first fault: `Found.faults` holds all of them. A fault that hides where the
+    next row begins (encoding of the file, a row past `MAX_ROW`) is raised as BadFile at once.
+    """
+    found = Found[Row]()
+    for where, raw in _rows(path):
+        try:
+            value = raw if isinstance(raw, dict) else parse(raw)
+            found.rows.append((where, model.model_validate(value)))
+        except Malformed as fault:
+            column = f":{fault.column}" if fault.column else ""
+            found.faults.append(Fault(f"{where}{column}", fault.what))
+        except ValidationError as error:
+            found.faults.extend(Fault(where, what) for what in complaints(error, model))
+        if len(found.faults) == 1 and not found.rows and _looks_like_csv(path):
+            what = "looks like CSV, expected JSON lines. Try: evalkit import table"
+            raise BadFile([Fault(f"{path}:1", f"{what} {path} --bank NAME")])
+        if len(found.faults) > 50 * MOST_FAULTS:
+            break
+    return found
+
+
+def complaints(error: ValidationError, model: type[BaseModel]) -> list[str]:
+    """What pydantic found wrong with a row, each in one sentence."""
+    said = []
+    fields = list(model.model_fields)
+    known_as: dict[str, str] = getattr(model, "KNOWN_AS", {})
+    for each in error.errors():
+        name = ".".join(str(part) for part in each["loc"])
+        if each["type"] == "extra_forbidden":
+            meant = known_as.get(name) or nearest(name, fields)
+            hint = f" Did you mean '{meant}'?" if meant else f" Known: {', '.join(fields)}."
+            said.append(f"unknown field '{name}'.{hint}")
+        elif each["type"] == "missing":
+            said.append(f"the field '{name}' is missing")
+        elif each["type"] == "value_error":
+            said.append(str(each["ctx"]["error"]))
+        else:
+            words = (each["msg"][0].lower() + each["msg"][1:]).removeprefix("input ")
+            wrong_type = each["type"].endswith("_type")
+            said.append(f"'{name}' {words}" + f", found {_kind(each['input'])}" * wrong_type)
+    return said
+
+
+def _rows(path: Path) -> Iterator[tuple[str, bytes | dict[str, Any]]]:
+    for line in lines(path):
+        if line.number == 1 and line.raw.startswith(b"["):
+            yield from _array(path)
+            return
+        yield f"{path}:{line.number}", line.raw
+
+
+def _array(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    with open_file(path) as stream:
+        raw = stream.read(MAX_ARRAY + 1)
+    if len(raw) > MAX_ARRAY:
+        what = f"an array of more than {MAX_ARRAY // 1_000_000} MB; write it as JSON lines"
+        raise BadFile([Fault(f"{path}:1", what)])
+    try:
+        items = _decode(raw.removeprefix(b"\xef\xbb\xbf"))
+    except Malformed as fault:
+        raise BadFile([Fault(f"{path}:1", fault.what)]) from fault
+    faults = [
+        Fault(f"{path}: item {number}", f"expected an object {{...}}, found {_kind(item)}")
+        for number, item in enumerate(items, 1)
+        if not isinstance(item, dict)
+    ]
+    if faults:
+        raise BadFile(faults)
+    for number, item in enumerate(items, 1):
+        yield f"{path}: item {number}", item
+
+
+def _decode(raw: bytes) -> Any:
+    try:
+        return json.loads(
+            raw.decode("utf-8"),
+            object_pairs_hook=_object,
+            parse_constant=_constant,
+            parse_float=_float,
+        )
+    except UnicodeDecodeError as error:
+        raise Malformed(_not_utf8(error, raw)) from error
+    except json.JSONDecodeError as error:
+        raise Malformed(f"not valid JSON: {error.msg.lower()}", error.colno) from error
+    except RecursionError as error:
+        raise Malformed("not valid JSON here: nested too deeply") from error
+    except Malformed:
+        raise
+    except ValueError as error:  # an integer of more digits than Python reads
+        raise Malformed("not valid JSON here: a number of too many digits") from error
+
+
+def _not_utf8(error: UnicodeDecodeError, raw: bytes) -> str:
+    line = raw[: error.start].rpartition(b"\n")[2]
+    column = len(line.decode("utf-8", "replace")) + 1
+    what = f"not UTF-8 (byte 0x{raw[error.start]:02x} at column {column})"
+    return f"{what}. Try: iconv -f latin1 -t utf-8 FILE > NEW"
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    made = dict(pairs)
+    if len(made) < len(pairs):
+        keys = [key for key, _ in pairs]
+        twice = next(key for key in keys if keys.count(key) > 1)
+        raise Malformed(f"the key '{twice}' stands twice in one row")
+    return made
+
+
+def _constant(name: str) -> NoReturn:
+    raise Malformed(f"not valid JSON here: {name} is not a number")
+
+
+def _float(text: str) -> float:
+    value = float(text)
+    if math.isinf(value):
+        raise Malformed(f"not valid JSON here: {text[:20]} is too large")
+    return value
+
+
+def _kind(value: Any) -> str:
+    names = {dict: "an object", list: "a list", str: "text", bool: "true or false"}
+    names |= {int: "a number", float: "a number", type(None): "null"}
+    return names.get(type(value), type(value).__name__)
+
+
+def _looks_like_csv(path: Path) -> bool:
+    with open_file(path) as stream:
+        head = stream.readline(10_000).decode("utf-8", "replace").strip()
+    return not head.startswith(("{", "[", '{"')) and ("," in head or path.suffix == ".csv")
+
+
+def text(path: Path) -> str:
+    """A whole small text file (YAML, CSV) as UTF-8, read as strictly as rows are."""
+    with open_file(path) as stream:
+        raw = stream.read(MAX_ROW + 1)
+    if len(raw) > MAX_ROW:
+        raise BadFile([Fault(str(path), f"more than {MAX_ROW // 1_000_000} MB")])
+    try:
+        return raw.removeprefix(b"\xef\xbb\xbf").decode("utf-8")
+    except UnicodeDecodeError as error:
+        line = raw[: error.start].count(b"\n") + 1
+        raise BadFile([Fault(f"{path}:{line}", _not_utf8(error, raw))]) from error

@@ -1,0 +1,53 @@
+"""What a judge is told and how its reply is read: the files of prompts/, as data.
+
+A prompt file is YAML that is checked whole before it is used. Nothing in it is code.
+This module knows no model and sends nothing.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from evalkit import jsonl
+from evalkit.errors import BadFile, Fault
+from evalkit.parsers import PARSERS
+
+
+class JudgePrompt(BaseModel):
+    """One way of judging: how many answers are shown, what counts, how the reply is read."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    description: str
+    shows: int = Field(ge=1, le=2)
+    parser: str
+    rubrics: dict[str, str]
+    """What a good answer is, by category."""
+
+    @field_validator("parser")
+    @classmethod
+    def _known(cls, name: str) -> str:
+        if name not in PARSERS:
+            raise ValueError(f"no parser '{name}'; there is: {', '.join(PARSERS)}")
+        return name
+
+
+def load_judge(path: Path) -> JudgePrompt:
+    """Read prompts/judge/<name>.yaml. Raises BadFile with what is wrong and where."""
+    try:
+        value: Any = yaml.safe_load(jsonl.text(path))
+        return JudgePrompt.model_validate(value)
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else 1
+        raise BadFile([Fault(f"{path}:{line}", f"not valid YAML: {error.problem}")]) from error
+    except ValidationError as error:
+        faults = [Fault(str(path), what) for what in jsonl.complaints(error, JudgePrompt)]
+        raise BadFile(faults) from error
+
+
+def categories(files: Mapping[str, Path]) -> list[str]:
+    """Every category that some prompt has a rubric for."""
+    return sorted({name for path in files.values() for name in load_judge(path).rubrics})

@@ -1,0 +1,142 @@
+"""Question, Answer, Review: the three records that flow through everything.
+
+A Question is written by hand. An Answer and a Review are bought: each is one call to a model,
+kept word for word, with the hash of what was asked, so that a row is never mixed with rows of
+another question, prompt or answer.
+
+These classes check themselves and nothing else. They know no file, no model and no statistic.
+"""
+
+import hashlib
+import json
+from functools import cached_property
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, Strict, model_validator
+
+Texts = Annotated[tuple[str, ...], Strict(False)]  # JSON has lists only
+Scores = Annotated[tuple[float, ...], Strict(False)]
+Rung = Literal["structured", "strict", "tolerant", "repaired", "given"]
+
+
+def short_hash(value: Any) -> str:
+    """The first 16 hex digits of the SHA-256 of `value` as canonical JSON."""
+    text = json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+
+
+class Record(BaseModel):
+    """A row: unknown fields are refused, numbers are finite, nothing is converted in silence."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+    # What people call a field in other tools -> what it is called here; for error messages.
+    KNOWN_AS: ClassVar[dict[str, str]] = {}
+
+    extra: dict[str, Any] = {}
+    """What another tool's row held besides, so that an export can give it back."""
+
+    def line(self) -> str:
+        """The record as one line of JSON, without its newline; defaults are left out."""
+        return json.dumps(self.model_dump(mode="json", exclude_defaults=True), ensure_ascii=False)
+
+
+class Question(Record):
+    """One item of a bank: what is asked, turn by turn."""
+
+    KNOWN_AS = {
+        "text": "turns",
+        "question": "turns",
+        "prompt": "turns",
+        "instruction": "turns",
+        "question_id": "id",
+        "uid": "id",
+    }
+
+    id: str = Field(min_length=1)
+    category: str = Field(min_length=1)
+    turns: Texts = Field(min_length=1)
+    language: str = "en"
+    reference: Texts = ()
+    checklist: Texts = ()
+    source: str | None = None
+    version: str | None = None
+
+
+class Usage(Record):
+    """Tokens of one call, as the service counted them."""
+
+    input: int
+    output: int
+
+
+class Bought(Record):
+    """What every call to a model leaves behind, whoever was asked."""
+
+    KEY: ClassVar[tuple[str, ...]]
+
+    @property
+    def key(self) -> tuple[Any, ...]:
+        """What makes this row this row; a second one with the same key adds nothing."""
+        return tuple(getattr(self, name) for name in self.KEY)
+
+    served: str | None = None
+    """The model id that the service said it was; None where it did not say."""
+    asked: str
+    """`short_hash` of exactly what was sent: messages, sampling parameters, model id."""
+    sample: int = 0
+    reasoning: str | None = None
+    usage: Usage | None = None
+    dollars: float | None = None
+    latency: float | None = None
+    """Seconds from sending to the last byte."""
+    finish_reason: str | None = None
+    time: str | None = None
+    """When the reply came, ISO 8601 in UTC."""
+    repaired: int = 0
+    """How many half surrogates in the text were replaced by U+FFFD."""
+
+
+class Answer(Bought):
+    """What one chatbot said to one question, turn by turn. Empty text is an answer too."""
+
+    KEY = ("question", "model", "sample", "asked")
+
+    question: str
+    model: str
+    turns: Texts = Field(min_length=1)
+
+    @cached_property
+    def hash(self) -> str:
+        """`short_hash` of the turns: how a Review says which text its judge saw."""
+        return short_hash(self.turns)
+
+
+class Review(Bought):
+    """What one judge said of the answers it was shown, in the order in which it saw them."""
+
+    KEY = ("question", "judge", "prompt", "shown", "answers", "sample", "asked")
+
+    question: str
+    judge: str
+    prompt: str
+    shown: Texts = Field(min_length=1)
+    """The models' names, first place first."""
+    answers: Texts = Field(min_length=1)
+    """`Answer.hash` of each answer shown, in the same order."""
+    text: str
+    scores: Scores | None
+    """A score for each answer shown, in the same order; None when the reply cannot be read."""
+    rung: Rung | None = None
+    """How the scores were read from the text; `given`: taken from an imported row instead."""
+    flags: Texts = ()
+    unreadable: str | None = None
+    """Why there are no scores."""
+
+    @model_validator(mode="after")
+    def _one_score_for_each_answer(self) -> "Review":
+        if len(self.answers) != len(self.shown):
+            raise ValueError(f"{len(self.shown)} shown, but {len(self.answers)} answers")
+        if self.scores is not None and len(self.scores) != len(self.shown):
+            raise ValueError(f"{len(self.shown)} shown, but {len(self.scores)} scores")
+        return self

@@ -1,0 +1,197 @@
+"""The page's two charts: numbers -> matplotlib -> SVG that a strict page may hold, or PNG.
+
+The SVG has no style attributes and no style element, which the page's Content-Security-Policy
+would refuse; text stays text, and ink that is black here takes the page's own colour. Charts get
+their numbers ready made and compute none.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from io import BytesIO, StringIO
+from typing import Any
+from xml.etree import ElementTree
+
+import matplotlib as mpl
+from markupsafe import Markup
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+
+from evalkit.escape import visible
+from evalkit.report.results import Pair, RelativeScore, Results
+
+BASELINE, DIRECT, CHAINED, GRID = "#8b919c", "#3a6ea5", "#7fa3c7", "#8888887f"
+STYLE: Any = {
+    "font.family": "sans-serif",
+    "font.size": 11,
+    "svg.fonttype": "none",
+    "svg.hashsalt": "evalkit",
+    "axes.labelsize": 10,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.spines.left": False,
+    "axes.edgecolor": "#888888",
+    "hatch.linewidth": 0.8,
+}
+_CHAINED: dict[str, Any] = {"facecolor": CHAINED, "hatch": "///"}
+_REFERENCE: dict[str, Any] = {"color": "#888888", "linewidth": 1, "linestyle": (0, (4, 3))}
+WIDTH, ROW = 5.8, 0.44  # inches
+
+_SVG = "http://www.w3.org/2000/svg"
+_HREF = "{http://www.w3.org/1999/xlink}href"
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """The numbers that one judge gave with one prompt, as the two charts need them."""
+
+    judge: str
+    prompt: str
+    baseline: str
+    scores: list[RelativeScore]
+    pairs: list[Pair]
+
+
+def drawings(results: Results) -> list[Drawing]:
+    """What can be drawn: a Drawing for each judge and prompt that connects two models or more."""
+    drawn = []
+    for row in results.reviews:
+        key = (row.judge, row.prompt)
+        scores = [s for s in results.relative_score if (s.judge, s.prompt) == key]
+        scores = [score for score in scores if score.percent is not None]
+        pairs = [pair for pair in results.pairs if (pair.judge, pair.prompt) == key]
+        if results.baseline is not None and len(scores) > 1:
+            drawn.append(Drawing(*key, results.baseline, scores, pairs))
+    return drawn
+
+
+def relative_scores(drawing: Drawing) -> Figure:
+    """Bars of "% of the baseline", best first, with intervals; a chained value is hatched."""
+    figure, axes = _canvas([score.model for score in drawing.scores])
+    most = max(score.high or score.percent or 0 for score in drawing.scores)
+    for place, score in enumerate(drawing.scores):
+        direct = BASELINE if score.model == drawing.baseline else DIRECT
+        kind = _CHAINED if score.via else {"color": direct}
+        axes.barh(place, score.percent or 0, 0.62, edgecolor="white", linewidth=0, **kind)
+        _whisker(axes, place, score.low, score.high)
+        value = f"{score.percent:.1f}{_bracket(score.low, score.high)}"
+        axes.text(most * 1.03, place, value, va="center", clip_on=False)
+    axes.axvline(100, **_REFERENCE)
+    axes.set_xlim(0, most * 1.01)
+    axes.set_xlabel(f"% of {_shortened(drawing.baseline)}'s total score, 95% interval")
+    if via := sorted({name for score in drawing.scores for name in score.via}):
+        label = f"by way of {', '.join(map(_shortened, via))}"
+        patch = Patch(edgecolor="white", linewidth=0, label=label, **_CHAINED)
+        where: Any = {"loc": "upper right", "bbox_to_anchor": (1, 1), "borderaxespad": 0}
+        figure.legend(handles=[patch], frameon=False, **where)
+    return figure
+
+
+def win_rates(drawing: Drawing) -> Figure:
+    """Dots of the win rate against the baseline, with intervals, in the order of the bars."""
+    figure, axes = _canvas([score.model for score in drawing.scores])
+    met = {pair.b: pair for pair in drawing.pairs if pair.a == drawing.baseline}
+    for place, score in enumerate(drawing.scores):
+        pair = met.get(score.model)
+        if pair is None or pair.win_rate_b is None:
+            never = f"never met {_shortened(drawing.baseline)}"
+            words = "the baseline" if score.model == drawing.baseline else never
+            axes.text(2, place, words, va="center", alpha=0.65, style="italic")
+            continue
+        low, high = _percent(pair.win_rate_b_low), _percent(pair.win_rate_b_high)
+        _whisker(axes, place, low, high)
+        axes.plot(100 * pair.win_rate_b, place, "o", color=DIRECT, markersize=8, clip_on=False)
+        value = f"{100 * pair.win_rate_b:.1f}{_bracket(low, high)}"
+        axes.text(103, place, value, va="center", clip_on=False)
+    axes.axvline(50, **_REFERENCE)
+    axes.set_xlim(0, 100)
+    axes.set_xlabel(f"win rate against {_shortened(drawing.baseline)} in %, 95% interval")
+    return figure
+
+
+def svg(figure: Figure, label: str) -> Markup:
+    """A figure as an SVG element for the page, with `label` as its text for screen readers."""
+    stream = StringIO()
+    with mpl.rc_context(STYLE):
+        figure.savefig(stream, format="svg", transparent=True, metadata={"Date": None})
+    ElementTree.register_namespace("", _SVG)
+    root = ElementTree.fromstring(re.sub(r"<!DOCTYPE[^>]*>", "", stream.getvalue()))
+    for parent in list(root.iter()):
+        for child in list(parent):
+            if child.tag in (f"{{{_SVG}}}metadata", f"{{{_SVG}}}style"):
+                parent.remove(child)
+    referred = set(re.findall(r"#([\w-]+)", stream.getvalue()))
+    for element in root.iter():
+        _presentation(element)
+        if linked := element.attrib.pop(_HREF, None):
+            element.set("href", linked)
+        if element.get("id") not in referred:
+            element.attrib.pop("id", None)
+    for size in ("width", "height"):
+        root.attrib.pop(size, None)
+    root.attrib |= {"class": "chart", "role": "img", "aria-label": visible(label)}
+    return Markup(ElementTree.tostring(root, encoding="unicode"))
+
+
+def png(figure: Figure) -> bytes:
+    """A figure as a PNG picture on white."""
+    stream = BytesIO()
+    with mpl.rc_context(STYLE):
+        figure.savefig(stream, format="png", dpi=160, facecolor="white", bbox_inches="tight")
+    return stream.getvalue()
+
+
+def _canvas(names: Sequence[str]) -> tuple[Figure, Axes]:
+    with mpl.rc_context(STYLE):
+        height = ROW * len(names) + 0.95
+        figure = Figure(figsize=(WIDTH, height))
+        top, bottom = 0.35 / height, 0.6 / height
+        axes = figure.add_axes((0.24, bottom, 0.46, 1 - top - bottom))
+        axes.set_yticks(range(len(names)), [_shortened(name) for name in names])
+        axes.set_ylim(len(names) - 0.5, -0.5)
+        axes.tick_params(length=0)
+        axes.grid(axis="x", color=GRID, linewidth=0.6)
+        axes.set_axisbelow(True)
+    return figure, axes
+
+
+def _whisker(axes: Axes, place: int, low: float | None, high: float | None) -> None:
+    if low is not None and high is not None:
+        axes.plot([low, high], [place, place], color="black", linewidth=1.6)
+        for end in (low, high):
+            axes.plot([end, end], [place - 0.13, place + 0.13], color="black", linewidth=1.6)
+
+
+def _bracket(low: float | None, high: float | None) -> str:
+    return "" if low is None or high is None else f"  [{low:.1f}, {high:.1f}]"
+
+
+def _percent(value: float | None) -> float | None:
+    return None if value is None else 100 * value
+
+
+def _shortened(name: str) -> str:
+    """A name that fits; a dollar sign would start a formula in matplotlib."""
+    name = visible(name)
+    return (name if len(name) <= 24 else f"{name[:13]}…{name[-10:]}").replace("$", r"\$")
+
+
+def _presentation(element: ElementTree.Element) -> None:
+    """Turn a style attribute into presentation attributes, which a strict policy allows."""
+    for part in filter(None, element.attrib.pop("style", "").split(";")):
+        name, _, value = (piece.strip() for piece in part.partition(":"))
+        if name == "font":  # "[italic] 11px 'DejaVu Sans', ..., sans-serif"
+            size = re.search(r"([\d.]+)px", value)
+            element.set("font-size", size[1] if size else "11")
+            if "italic" in value:
+                element.set("font-style", "italic")
+        elif name.startswith("font-"):
+            element.set(name, value.removesuffix("px"))
+        else:
+            element.set(name, value)
+    for name in ("fill", "stroke"):
+        if element.get(name) in ("#000000", "black"):
+            element.set(name, "currentColor")
+    if element.tag == f"{{{_SVG}}}text" and "fill" not in element.attrib:
+        element.set("fill", "currentColor")

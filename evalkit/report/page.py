@@ -1,0 +1,72 @@
+"""Sections to one HTML file that needs nothing else: no network, no script, a strict policy.
+
+The policy in the page allows its own style sheet, by its hash, and nothing more. All text is
+escaped by the template engine; control characters become visible signs.
+"""
+
+import base64
+import hashlib
+from functools import cache
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from evalkit.escape import visible
+from evalkit.report.results import Results
+from evalkit.report.sections import SECTIONS
+
+
+def page(results: Results) -> str:
+    """The whole page as HTML."""
+    sections = [made for section in SECTIONS if (made := section(results))]
+    css = _source("page.css")
+    digest = base64.b64encode(hashlib.sha256(css.encode()).digest()).decode()
+    policy = f"default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
+    return (
+        _environment()
+        .get_template("page.html.j2")
+        .render(results=results, sections=sections, css=Markup(css), policy=policy)
+    )
+
+
+@cache
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("evalkit.report", "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        finalize=_finalize,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"percent": _percent, "interval": _interval, "number": _number}
+    return environment
+
+
+def _source(name: str) -> str:
+    environment = _environment()
+    assert environment.loader is not None
+    return environment.loader.get_source(environment, name)[0]
+
+
+def _finalize(value: Any) -> Any:
+    return visible(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+
+
+def _percent(fraction: float | None, digits: int = 1) -> str:
+    return "" if fraction is None else f"{100 * fraction:.{digits}f}"
+
+
+def _interval(
+    bounds: tuple[float | None, float | None], times: float = 100, digits: int = 1
+) -> str:
+    low, high = bounds
+    if low is None or high is None:
+        return ""
+    return f"[{times * low:.{digits}f}, {times * high:.{digits}f}]"
+
+
+def _number(value: float) -> str:
+    """A total: halves are shown, nothing more."""
+    return f"{value:,.1f}".removesuffix(".0")

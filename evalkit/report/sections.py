@@ -1,0 +1,174 @@
+"""The page's parts: each a function Results -> Section or None, in the order of SECTIONS.
+
+A section decides what is said and which rows it takes; its template in templates/ decides how it
+looks. A section that has nothing to say is None and leaves no heading behind.
+"""
+
+import shlex
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from evalkit.report import charts
+from evalkit.report.results import Pair, PairInCategory, RelativeScore, Results
+
+
+@dataclass(frozen=True)
+class Section:
+    """One part of the page: `name` is its template and its anchor."""
+
+    name: str
+    title: str
+    values: dict[str, Any] = field(default_factory=dict)
+
+
+def verdict_sentence(results: Results) -> str:
+    """The answer in one sentence, with its intervals and how it was judged."""
+    score = _headline(results)
+    if score is None or score.percent is None:
+        return "There is no verdict yet."
+    pair = _against_baseline(results, score)
+    text = f"{score.model} reaches {score.percent:.1f}% of {results.baseline}'s score"
+    text += _bracket(score.low, score.high)
+    if score.via:
+        text += f" by way of {' and '.join(score.via)}"
+    if pair and pair.win_rate_b is not None:
+        text += f" and wins {100 * pair.win_rate_b:.0f}%"
+        text += _bracket(pair.win_rate_b_low, pair.win_rate_b_high, 100, 0)
+        text += " of the questions, a tie counted as half"
+    return f"{text}; judged by {score.judge} on {score.questions} questions."
+
+
+def verdict(results: Results) -> Section:
+    """The sentence, and how far it can be trusted."""
+    first = _headline(results)
+    others = [
+        score
+        for score in results.relative_score
+        if score is not first and score.percent is not None and score.model != results.baseline
+    ]
+    values = {"sentence": verdict_sentence(results), "others": others, "caveats": _caveats(results)}
+    return Section("verdict", "The verdict", values)
+
+
+def chart(results: Results) -> Section | None:
+    """The percentages and, beside them, the win rates: the two can tell opposite stories."""
+    drawn = [
+        {
+            "judge": drawing.judge,
+            "prompt": drawing.prompt,
+            "relative": charts.svg(charts.relative_scores(drawing), _spoken(drawing)),
+            "wins": charts.svg(charts.win_rates(drawing), "The win rates of the table of pairs."),
+        }
+        for drawing in charts.drawings(results)
+    ]
+    title = f"% of {results.baseline}, and how often it was beaten"
+    return Section("chart", title, {"drawn": drawn}) if drawn else None
+
+
+def pairs(results: Results) -> Section | None:
+    """Win, tie, loss, totals and intervals of each pair."""
+    if not results.pairs:
+        return None
+    ordered = sorted(results.pairs, key=lambda pair: pair.a != results.baseline)
+    return Section("pairs", "Pairs", {"pairs": ordered, "judges": _several(results)})
+
+
+def categories(results: Results) -> Section | None:
+    """Each pair by category, where the gap is widest first; the baseline's pairs are open."""
+    if not results.by_category:
+        return None
+    groups: dict[tuple[str, ...], list[PairInCategory]] = {}
+    for row in results.by_category:
+        groups.setdefault((*_key(row), row.a, row.b), []).append(row)
+    tables = [
+        (_whole(results, rows[0]), sorted(rows, key=lambda row: -(row.gap_share or 0)))
+        for rows in groups.values()
+    ]
+    tables.sort(key=lambda table: table[0].a != results.baseline)
+    return Section("categories", "By category", {"tables": tables})
+
+
+def method(results: Results) -> Section:
+    """How it was done, and the command that makes this page again."""
+    command = f"evalkit report --bank {shlex.quote(results.bank)}"
+    if results.baseline:
+        command += f" --baseline {shlex.quote(results.baseline)}"
+    return Section("method", "How it was done", {"command": command})
+
+
+SECTIONS: tuple[Callable[[Results], Section | None], ...] = (
+    verdict,
+    chart,
+    pairs,
+    categories,
+    method,
+)
+
+
+def _headline(results: Results) -> RelativeScore | None:
+    """The best model that met the baseline itself; a chained one only where there is no other."""
+    scores = [s for s in results.relative_score if s.percent is not None]
+    scores = [score for score in scores if score.model != results.baseline]
+    return min(scores, key=lambda s: (bool(s.via), -(s.percent or 0)), default=None)
+
+
+def _against_baseline(results: Results, score: RelativeScore) -> Pair | None:
+    same = (pair for pair in results.pairs if _key(pair) == _key(score))
+    return next((p for p in same if (p.a, p.b) == (results.baseline, score.model)), None)
+
+
+def _caveats(results: Results) -> list[str]:
+    told = []
+    if results.sample:
+        told.append(
+            "This is a sample that came with evalkit, written by hand. It measures nothing."
+        )
+    one_order = [pair for pair in results.pairs if not pair.questions_both_orders]
+    if one_order:
+        always = [pair for pair in one_order if pair.reviews_a_first in (0, pair.reviews)]
+        text = "Each pair was judged in one order only"
+        if len(always) == len(results.pairs):
+            text += ", the same for every question"
+        told.append(f"{text}: what the place on the page did to the scores cannot be told apart.")
+    if results.pairs:
+        told.append("The judge's verdicts are not calibrated to people.")
+    for row in results.reviews:
+        if row.unreadable:
+            share = f"{row.unreadable} of {row.reviews} reviews by {row.judge}"
+            told.append(f"{share} could not be read and are in no rate.")
+        if row.given:
+            told.append(
+                f"{row.given} of {row.reviews} reviews by {row.judge} were published with a score "
+                "that differs from the one their text names; the published one is used."
+            )
+        if row.outside_scale:
+            told.append(
+                f"{row.outside_scale} of {row.reviews} reviews by {row.judge} give a score of 0, "
+                "below the scale of 1 to 10; it is counted as it stands."
+            )
+    return told
+
+
+def _whole(results: Results, row: PairInCategory) -> Pair:
+    wanted = (*_key(row), row.a, row.b)
+    return next(pair for pair in results.pairs if (*_key(pair), pair.a, pair.b) == wanted)
+
+
+def _spoken(drawing: charts.Drawing) -> str:
+    said = (f"{s.model} {s.percent:.1f}%{_bracket(s.low, s.high)}" for s in drawing.scores)
+    return f"Total score in percent of {drawing.baseline}'s: {'; '.join(said)}."
+
+
+def _several(results: Results) -> bool:
+    return len({_key(pair) for pair in results.pairs}) > 1
+
+
+def _key(row: Any) -> tuple[str, str]:
+    return row.judge, row.prompt
+
+
+def _bracket(low: float | None, high: float | None, times: float = 1, digits: int = 1) -> str:
+    if low is None or high is None:
+        return ""
+    return f" [{times * low:.{digits}f}, {times * high:.{digits}f}]"

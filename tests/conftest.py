@@ -1,0 +1,156 @@
+"""What the tests share: a guard against the network, the command line, and small own rows."""
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+OFFLINE = Path(__file__).parent / "offline"
+PUBLISHED = ROOT.parent / "shared" / "data"
+
+sys.path.insert(0, str(OFFLINE))
+os.environ["PYTHONPATH"] = os.pathsep.join(
+    filter(None, [str(OFFLINE), os.environ.get("PYTHONPATH")])
+)
+import sitecustomize  # noqa: E402 - the guard, in this process too
+
+if not hasattr(sitecustomize, "refused"):  # another sitecustomize came first
+    import importlib.util
+
+    spec = importlib.util.spec_from_file_location("sitecustomize", OFFLINE / "sitecustomize.py")
+    sitecustomize = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(sitecustomize)
+
+
+@pytest.fixture(autouse=True)
+def loopback_only():
+    """A connection beyond loopback fails the test, also where the code swallowed the refusal."""
+    sitecustomize.refused.clear()
+    yield
+    assert not sitecustomize.refused, f"left loopback: {sitecustomize.refused}"
+
+
+@pytest.fixture(scope="session")
+def vicuna_blog():
+    """The published answers and reviews of the Vicuna evaluation; they are no part of evalkit."""
+    folder = PUBLISHED / "vicuna-blog-eval"
+    if not folder.is_dir():
+        pytest.skip(f"the published Vicuna data are not at {folder}; own rows cover the same code")
+    return folder
+
+
+@dataclass
+class Ran:
+    code: int
+    out: str
+    err: str
+
+    @property
+    def lines(self):
+        """What was said on stderr, without the program's name."""
+        return [line.removeprefix("evalkit: ") for line in self.err.splitlines()]
+
+
+@pytest.fixture
+def evalkit(tmp_path, monkeypatch, capsys):
+    """Run a command line in an empty folder, in this process."""
+    from evalkit.cli import run
+
+    monkeypatch.chdir(tmp_path)
+
+    def command(*args):
+        code = run([str(arg) for arg in args])
+        captured = capsys.readouterr()
+        return Ran(code, captured.out, captured.err)
+
+    return command
+
+
+def spawn(*args, cwd, env=None, **more):
+    """Run `python -m evalkit` as a process of its own."""
+    command = [sys.executable, "-m", "evalkit", *map(str, args)]
+    environment = os.environ | (env or {})
+    done = subprocess.run(
+        command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=60, **more
+    )
+    return Ran(done.returncode, done.stdout, done.stderr)
+
+
+def tree(folder):
+    """Every file below a folder with its bytes: what must not change when nothing is written."""
+    return {
+        str(path.relative_to(folder)): path.read_bytes() if path.is_file() else None
+        for path in sorted(Path(folder).rglob("*"))
+    }
+
+
+def write_lines(path, rows):
+    """Write rows as JSON lines, making the folder."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+    return path
+
+
+def question(id="q1", **more):
+    """A question row as a bank has it."""
+    return {"id": id, "category": "generic", "turns": [f"What is {id}?"], **more}
+
+
+def answer(question="q1", model="a", text="An answer.", **more):
+    """An answer row as a ledger has it."""
+    return {"question": question, "model": model, "turns": [text], "asked": "0" * 16, **more}
+
+
+def review(question="q1", shown=("a", "b"), scores=(8, 9), **more):
+    """A review row as a ledger has it; of the answers that `answer` makes."""
+    from evalkit.records import short_hash
+
+    return {
+        "question": question,
+        "judge": "judge",
+        "prompt": "pair-scores",
+        "shown": list(shown),
+        "answers": [short_hash(("An answer.",))] * len(shown),
+        "text": "8 9" if scores is None else " ".join(map(str, scores)),
+        "scores": scores and list(map(float, scores)),
+        "asked": "0" * 16,
+        **more,
+    }
+
+
+def vicuna_folder(folder, questions=("q1", "q2"), models=("a:v1", "b:v1"), score=(8, 9)):
+    """A folder in the Vicuna evaluation's layout: every model's answers, reviews of the first two."""
+    rows = [{"question_id": q, "text": f"What is {q}?", "category": "generic"} for q in questions]
+    write_lines(folder / "question.jsonl", rows)
+    for model in models:
+        said = [
+            {
+                "answer_id": f"{model} {q}",
+                "question_id": q,
+                "model_id": model,
+                "text": f"{model} says {q}",
+                "metadata": {},
+            }
+            for q in questions
+        ]
+        write_lines(folder / "answer" / f"answer_{model.replace(':', '_')}.jsonl", said)
+    judged = [
+        {
+            "review_id": f"review {q}",
+            "question_id": q,
+            "answer1_id": f"{models[0]} {q}",
+            "answer2_id": f"{models[1]} {q}",
+            "reviewer_id": "gpt-4-0328-generic",
+            "text": f"{score[0]} {score[1]}\nThe second answer is better.",
+            "score": list(score),
+            "metadata": {},
+        }
+        for q in questions
+    ]
+    write_lines(folder / "review" / "dir" / "review.jsonl", judged)
+    return folder
