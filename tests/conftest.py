@@ -2,8 +2,10 @@
 
 import json
 import os
+import runpy
 import subprocess
 import sys
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,26 +15,20 @@ ROOT = Path(__file__).parent.parent
 OFFLINE = Path(__file__).parent / "offline"
 PUBLISHED = ROOT.parent / "shared" / "data"
 
-sys.path.insert(0, str(OFFLINE))
-os.environ["PYTHONPATH"] = os.pathsep.join(
-    filter(None, [str(OFFLINE), os.environ.get("PYTHONPATH")])
-)
-import sitecustomize  # noqa: E402 - the guard, in this process too
+REFUSED = Path(tempfile.mkdtemp(prefix="evalkit-tests-")) / "refused"
 
-if not hasattr(sitecustomize, "refused"):  # another sitecustomize came first
-    import importlib.util
-
-    spec = importlib.util.spec_from_file_location("sitecustomize", OFFLINE / "sitecustomize.py")
-    sitecustomize = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(sitecustomize)
+# The guard against the network, in this process and in every Python that a test starts.
+os.environ["REFUSED"] = str(REFUSED)
+os.environ["PYTHONPATH"] = f"{OFFLINE}{os.pathsep}{os.environ.get('PYTHONPATH', '')}".rstrip(":")
+runpy.run_path(str(OFFLINE / "sitecustomize.py"))
 
 
 @pytest.fixture(autouse=True)
 def loopback_only():
     """A connection beyond loopback fails the test, also where the code swallowed the refusal."""
-    sitecustomize.refused.clear()
+    REFUSED.unlink(missing_ok=True)
     yield
-    assert not sitecustomize.refused, f"left loopback: {sitecustomize.refused}"
+    assert not REFUSED.exists(), f"left loopback: {REFUSED.read_text()}"
 
 
 @pytest.fixture(scope="session")
