@@ -120,7 +120,7 @@ def review(question="q1", shown=("a", "b"), scores=(8, 9), **more):
 
 
 def vicuna_folder(folder, questions=("q1", "q2"), models=("a:v1", "b:v1"), score=(8, 9)):
-    """A folder in the Vicuna evaluation's layout: every model's answers, reviews of the first two."""
+    """A folder in the Vicuna layout: every model's answers, reviews of the first two models."""
     rows = [{"question_id": q, "text": f"What is {q}?", "category": "generic"} for q in questions]
     write_lines(folder / "question.jsonl", rows)
     for model in models:

@@ -131,7 +131,7 @@ def _collapsed(groups: list[Floats]) -> list[Floats]:
 
 
 def _around(value: float, se: float, df: int, level: float) -> Estimate:
-    """value -+ t SE, cut at 0: scores are not negative, so neither is a ratio of their sums."""
+    """Cut at 0: scores are not negative, so neither is a ratio of their sums."""
     half = _t(df, level) * se
     return Estimate(value, se, max(0.0, value - half), value + half)
 

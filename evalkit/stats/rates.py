@@ -77,12 +77,15 @@ def relative_scores(battles: pd.DataFrame, baseline: str) -> pd.DataFrame:
 
 
 def _table(battles: pd.DataFrame, keys: list[str], row: RowOf) -> pd.DataFrame:
-    questions = dict(_groups(by_question(battles), keys))
-    rows = []
-    for key, reviews in _groups(battles, keys):
-        table = questions.get(key, by_question(battles.iloc[:0]))
-        rows.append(dict(zip(keys, key, strict=True)) | row(table, reviews))
-    return pd.DataFrame(rows)
+    asked = by_question(battles)
+    questions, none = dict(_groups(asked, keys)), asked.iloc[:0]
+    rows = [
+        dict(zip(keys, key, strict=True)) | row(questions.get(key, none), reviews)
+        for key, reviews in _groups(battles, keys)
+    ]
+    table = pd.DataFrame(rows)
+    numbers = [name for name in table if str(name).startswith(("ratio_", "win_rate_"))]
+    return table.astype(dict.fromkeys(numbers, float))
 
 
 def _counts_and_rates(questions: pd.DataFrame, reviews: pd.DataFrame) -> dict[str, Any]:

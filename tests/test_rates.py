@@ -1,0 +1,194 @@
+"""What must hold of the tables whatever the judge said."""
+
+import math
+
+import pandas as pd
+import pytest
+from conftest import review
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from evalkit.records import Review
+from evalkit.stats import rates
+from evalkit.stats.battles import battles, by_question
+
+MODELS = ("base", "m1", "m2", "m3")
+CATEGORIES = {f"q{n}": ("math", "writing", "alone")[min(n, 9) // 4] for n in range(9)}
+
+scores = st.one_of(st.none(), st.tuples(*[st.integers(0, 20).map(lambda x: x / 2)] * 2))
+rows = st.lists(
+    st.tuples(
+        st.sampled_from(sorted(CATEGORIES)),
+        st.permutations(MODELS).map(lambda models: tuple(models[:2])),
+        scores,
+        st.integers(0, 1),
+    ),
+    min_size=1,
+    max_size=40,
+    unique_by=lambda row: (row[0], row[1], row[3]),
+)
+
+
+def reviews(rows):
+    return [
+        Review.model_validate(review(question, shown, scores, sample=sample))
+        for question, shown, scores, sample in rows
+    ]
+
+
+def tables(reviews, baseline="base"):
+    table = battles(reviews, CATEGORIES, baseline)
+    return rates.pairs(table), rates.by_category(table), rates.relative_scores(table, baseline)
+
+
+def same(one, other, but=()):
+    for left, right in zip(one, other, strict=True):
+        keep = [column for column in left.columns if column not in but]
+        pd.testing.assert_frame_equal(left[keep], right[keep], check_dtype=False)
+
+
+@settings(max_examples=20, deadline=None)
+@given(rows)
+def test_swapping_the_order_shown_of_every_row_changes_no_table(rows):
+    swapped = [(q, shown[::-1], scores and scores[::-1], n) for q, shown, scores, n in rows]
+    same(tables(reviews(rows)), tables(reviews(swapped)), but=["reviews_a_first"])
+
+
+@settings(max_examples=20, deadline=None)
+@given(rows)
+def test_doubling_every_row_changes_nothing(rows):
+    once = reviews(rows)
+    same(tables(once), tables(once + once))
+
+
+@settings(max_examples=20, deadline=None)
+@given(rows)
+def test_asking_everything_a_second_time_changes_no_estimate(rows):
+    """The same verdicts again as further samples: new rows, but no new question."""
+    again = [(q, shown, scores, sample + 2) for q, shown, scores, sample in rows]
+    counts = ["reviews", "unreadable", "reviews_a_first"]
+    same(tables(reviews(rows)), tables(reviews(rows + again)), but=counts)
+
+
+@settings(max_examples=20, deadline=None)
+@given(rows, st.randoms(use_true_random=False))
+def test_the_order_of_rows_changes_no_table(rows, random):
+    shuffled = list(rows)
+    random.shuffle(shuffled)
+    same(tables(reviews(rows)), tables(reviews(shuffled)))
+
+
+@settings(max_examples=20, deadline=None)
+@given(rows)
+def test_naming_another_baseline_only_turns_the_pairs_around(rows):
+    pairs = tables(reviews(rows), "base")[0].set_index(["a", "b"])
+    turned = tables(reviews(rows), "m3")[0].set_index(["a", "b"])
+    for (a, b), pair in pairs.iterrows():
+        told = turned.loc[(a, b) if (a, b) in turned.index else (b, a)]
+        mirrored = (a, b) not in turned.index
+        assert told["wins_b"] == pair["wins_a" if mirrored else "wins_b"]
+        rate = 1 - pair["win_rate_b"] if mirrored else pair["win_rate_b"]
+        assert told["win_rate_b"] == pytest.approx(rate, nan_ok=True)
+
+
+def test_a_judge_that_always_says_first_comes_out_at_exactly_a_half():
+    said = [(q, shown, (9, 1), 0) for q in CATEGORIES for shown in (("base", "m1"), ("m1", "base"))]
+    (pair,) = tables(reviews(said))[0].to_dict("records")
+    assert pair["win_rate_b"] == 0.5
+    assert pair["ratio_b_to_a"] == 1
+    assert (pair["wins_a"], pair["ties"], pair["wins_b"]) == (0, len(CATEGORIES), 0)
+    assert pair["win_rate_b_low"] < 0.25  # nine ties are no certainty
+    assert pair["questions_both_orders"] == len(CATEGORIES)
+
+
+def test_an_order_that_was_asked_more_often_weighs_no_more():
+    said = [("q0", ("base", "m1"), (9, 1), sample) for sample in range(3)]
+    said.append(("q0", ("m1", "base"), (9, 1), 0))
+    (row,) = by_question(battles(reviews(said), CATEGORIES, "base")).to_dict("records")
+    assert (row["outcome"], row["score_a"], row["score_b"]) == (0.5, 5, 5)
+
+
+def test_counts_and_bounds_with_unreadable_replies():
+    said = [
+        ("q0", ("base", "m1"), (1, 9), 0),
+        ("q1", ("m1", "base"), (1, 9), 0),
+        ("q2", ("m1", "base"), (5, 5), 0),
+        ("q3", ("m1", "base"), None, 0),
+    ]
+    (pair,) = tables(reviews(said))[0].to_dict("records")
+    assert (pair["a"], pair["b"]) == ("base", "m1")
+    assert (pair["wins_b"], pair["ties"], pair["wins_a"]) == (1, 1, 1)
+    assert (pair["sum_a"], pair["sum_b"]) == (1 + 9 + 5, 9 + 1 + 5)
+    assert (pair["questions"], pair["reviews"], pair["unreadable"]) == (3, 4, 1)
+    assert (pair["win_rate_b"], pair["win_rate_b_worst"], pair["win_rate_b_best"]) == (
+        0.5,
+        1.5 / 4,
+        2.5 / 4,
+    )
+
+
+def test_nothing_readable_gives_counts_and_no_numbers():
+    said = [(q, ("base", "m1"), None, 0) for q in CATEGORIES]
+    (pair,) = tables(reviews(said))[0].to_dict("records")
+    assert (pair["questions"], pair["unreadable"]) == (0, len(CATEGORIES))
+    assert math.isnan(pair["win_rate_b"]) and math.isnan(pair["ratio_b_to_a"])
+    assert (pair["win_rate_b_worst"], pair["win_rate_b_best"]) == (0, 1)
+
+
+def test_judges_and_prompts_are_never_mixed():
+    said = [
+        Review.model_validate(review("q0", ("base", "m1"), (9, 1))),
+        Review.model_validate(review("q0", ("base", "m1"), (1, 9), judge="other")),
+        Review.model_validate(review("q0", ("base", "m1"), (5, 5), prompt="other")),
+    ]
+    pairs = tables(said)[0].set_index(["judge", "prompt"])["win_rate_b"]
+    assert pairs.to_dict() == {
+        ("judge", "pair-scores"): 0,
+        ("judge", "other"): 0.5,
+        ("other", "pair-scores"): 1,
+    }
+
+
+def chart(said, baseline="base"):
+    return tables(reviews(said), baseline)[2].set_index("model")
+
+
+def test_a_chain_goes_by_the_fewest_bridges():
+    said = [
+        ("q0", ("base", "m1"), (8, 4), 0),
+        ("q0", ("m1", "m2"), (8, 4), 0),
+        ("q0", ("m2", "m3"), (8, 4), 0),
+    ]
+    found = chart(said)
+    assert found["percent"].to_dict() == {"base": 100, "m1": 50, "m2": 25, "m3": 12.5}
+    assert found["via"].to_dict() == {"base": (), "m1": (), "m2": ("m1",), "m3": ("m1", "m2")}
+    direct = chart([*said, ("q0", ("base", "m3"), (10, 9), 0)])
+    assert direct["percent"]["m3"] == 90 and direct["via"]["m3"] == ()
+
+
+def test_between_equal_chains_the_surer_one_is_taken():
+    def battle(a, b, spread):
+        return [(f"q{n}", (a, b), (8, 6 + spread * (-1) ** n), 0) for n in range(8)]
+
+    said = battle("base", "m1", 2) + battle("m1", "m3", 0)
+    said += battle("base", "m2", 1) + battle("m2", "m3", 0)
+    assert chart(said)["via"]["m3"] == ("m2",)
+
+
+def test_a_model_that_nothing_connects_has_no_percent():
+    found = chart([("q0", ("base", "m1"), (8, 4), 0), ("q0", ("m2", "m3"), (8, 4), 0)])
+    assert found["percent"][["m2", "m3"]].isna().all()
+
+
+def test_a_chain_joins_questions_by_id_and_bears_missing_ones():
+    first = [(f"q{n}", ("base", "m1"), (8, 4 + n % 2), 0) for n in range(6)]
+    second = [(f"q{n}", ("m1", "m2"), (8, 4 + n % 3), 0) for n in range(8, 2, -1)]
+    found = chart(first + second).loc["m2"]
+    assert found["questions"] == 9
+    assert found["percent"] == pytest.approx(100 * (27 / 48) * (30 / 48))
+    assert found["low"] < found["percent"] < found["high"]
+
+
+def test_questions_outside_the_bank_are_left_out():
+    said = [("q0", ("base", "m1"), (8, 4), 0), ("gone", ("base", "m1"), (1, 9), 0)]
+    assert tables(reviews(said))[0]["sum_b"].tolist() == [4]

@@ -1,0 +1,263 @@
+"""The numbers and the page of a report, from own small rows."""
+
+import csv
+import json
+import os
+import re
+import subprocess
+import sys
+from html import unescape
+from html.parser import HTMLParser
+
+import pytest
+from conftest import answer, question, review, spawn, tree, write_lines
+
+QUESTIONS = [question(f"q{n}", category=("math", "writing")[n % 2]) for n in range(6)]
+BOTH_ORDERS = [(("a", "b"), (8, 6)), (("b", "a"), (7, 8))]
+
+
+def lay_out(folder, reviews, models=("a", "b"), bank="mine"):
+    """A workspace with a bank, every model's answers and the reviews given."""
+    write_lines(folder / "questions" / f"{bank}.jsonl", QUESTIONS)
+    for model in models:
+        rows = [answer(each["id"], model) for each in QUESTIONS]
+        write_lines(folder / "answers" / bank / f"{model}.jsonl", rows)
+    if reviews:
+        write_lines(folder / "reviews" / bank / "judge.pair-scores.jsonl", reviews)
+
+
+def judged(pairs=BOTH_ORDERS):
+    return [review(each["id"], shown, scores) for each in QUESTIONS for shown, scores in pairs]
+
+
+class Text(HTMLParser):
+    """What a page says, without its markup and styles."""
+
+    def __init__(self, html):
+        super().__init__()
+        self.said, self.skip = [], False
+        self.feed(html)
+
+    def handle_starttag(self, tag, attrs):
+        self.skip = tag == "style"
+
+    def handle_endtag(self, tag):
+        self.skip = False
+
+    def handle_data(self, data):
+        if not self.skip:
+            self.said.append(data)
+
+    def __str__(self):
+        return re.sub(r"\s+", " ", " ".join(self.said))
+
+
+@pytest.fixture
+def report(evalkit, tmp_path):
+    def make(reviews, *args, models=("a", "b")):
+        lay_out(tmp_path, reviews, models)
+        ran = evalkit("report", "--bank", "mine", *args)
+        assert ran.code == 0, ran.err
+        numbers = json.loads((tmp_path / "reports" / "mine.json").read_text())
+        return ran, numbers, str(Text((tmp_path / "reports" / "mine.html").read_text()))
+
+    return make
+
+
+def test_the_json_is_its_documented_schema(report):
+    from evalkit.report.results import Results
+
+    _, numbers, _ = report(judged(), "--baseline", "a")
+    assert Results.model_validate(numbers).model_dump(mode="json") == numbers
+    undocumented = [
+        name
+        for name, each in Results.model_json_schema()["$defs"].items()
+        if not each.get("description")
+    ]
+    assert undocumented == []
+
+
+def test_both_orders_are_one_question(report):
+    ran, numbers, page = report(judged(), "--baseline", "a")
+    (pair,) = numbers["pairs"]
+    assert (pair["questions"], pair["questions_both_orders"], pair["reviews"]) == (6, 6, 12)
+    assert (pair["sum_a"], pair["sum_b"]) == (6 * 8, 6 * 6.5)
+    assert "b reaches 81.2% of a's score" in page
+    assert "81.2" in ran.out
+    assert "one order only" not in page
+
+
+def test_one_order_and_no_calibration_are_said(report):
+    _, _, page = report(judged(BOTH_ORDERS[:1]), "--baseline", "a")
+    assert "Each pair was judged in one order only, the same for every question" in page
+    assert "not calibrated to people" in page
+
+
+def test_reviews_of_changed_answers_are_stale(report):
+    rows = judged(BOTH_ORDERS[:1])
+    rows[0]["answers"] = ["f" * 16, rows[0]["answers"][1]]
+    rows[1]["question"] = "gone"
+    ran, numbers, page = report(rows, "--baseline", "a")
+    assert (numbers["reviews"][0]["reviews"], numbers["reviews"][0]["stale"]) == (4, 2)
+    assert numbers["pairs"][0]["questions"] == 4
+    told = "2 reviews are of answers or questions that were changed since; left out."
+    assert told in ran.lines and told in page
+
+
+def test_unreadable_replies_are_counted_and_bound_the_rate(report):
+    rows = judged(BOTH_ORDERS[:1])
+    rows[0] |= {"scores": None, "text": "?", "unreadable": "no pair of scores found"}
+    ran, numbers, page = report(rows, "--baseline", "a")
+    (pair,) = numbers["pairs"]
+    assert (pair["unreadable"], pair["questions"]) == (1, 5)
+    assert pair["win_rate_b_best"] == pytest.approx(1 / 6)
+    assert "1 of 6 reviews by judge could not be read and are in no rate." in page
+    assert any("1 of 6 questions have no readable review" in line for line in ran.lines)
+
+
+def test_an_owed_answer_is_said(evalkit, tmp_path):
+    lay_out(tmp_path, judged())
+    file = tmp_path / "answers" / "mine" / "b.jsonl"
+    file.write_text("".join(file.read_text().splitlines(keepends=True)[1:]))
+    assert evalkit("report", "--bank", "mine", "--baseline", "a").code == 0
+    numbers = json.loads((tmp_path / "reports" / "mine.json").read_text())
+    assert "b: 1 of 6 answers are owed." in numbers["missing"]
+
+
+@pytest.mark.parametrize(
+    ("models", "baseline"),
+    [(("a", "gpt-3.5-turbo"), "gpt-3.5-turbo"), (("a", "chatgpt"), "chatgpt")],
+)
+def test_chatgpt_is_the_baseline_where_it_takes_part(report, models, baseline):
+    rows = [review(each["id"], models, (8, 6)) for each in QUESTIONS]
+    assert report(rows, models=models)[1]["baseline"] == baseline
+
+
+def test_else_the_model_that_met_the_most_others(report):
+    rows = [review(each["id"], ("b", other), (8, 6)) for each in QUESTIONS for other in "ac"]
+    assert report(rows, models=("a", "b", "c"))[1]["baseline"] == "b"
+
+
+def test_where_none_stands_out_the_user_is_asked(evalkit, tmp_path):
+    lay_out(tmp_path, judged())
+    ran = evalkit("report", "--bank", "mine")
+    assert (ran.code, ran.lines) == (
+        2,
+        ["which model is the baseline? Give --baseline, one of: a, b"],
+    )
+
+
+def test_an_unknown_baseline_is_offered_the_nearest(evalkit, tmp_path):
+    lay_out(tmp_path, judged(), models=("vicuna-13b", "b"))
+    ran = evalkit("report", "--bank", "mine", "--baseline", "vicuna13b")
+    assert ran.code == 2
+    assert "no model 'vicuna13b'. Did you mean 'vicuna-13b'?" in ran.err
+    assert not (tmp_path / "reports").exists()
+
+
+def test_two_judges_stand_side_by_side(report):
+    rows = judged() + [row | {"judge": "other", "scores": [5, 5]} for row in judged()]
+    ran, numbers, page = report(rows, "--baseline", "a")
+    assert numbers["judges"] == ["judge", "other"]
+    assert [(p["judge"], p["win_rate_b"]) for p in numbers["pairs"]] == [
+        ("judge", 0.0),
+        ("other", 0.5),
+    ]
+    assert page.count("judge, pair-scores") >= 1 and "other, pair-scores" in page
+    assert ran.out.count("\n") >= 6
+
+
+def test_the_page_can_be_made_again_byte_for_byte(report, tmp_path):
+    report(judged(), "--baseline", "a", "--csv", "--png")
+    before = tree(tmp_path)
+    report(judged(), "--baseline", "a", "--csv", "--png")
+    assert tree(tmp_path) == before
+
+
+def test_the_page_needs_nothing_from_outside(report, tmp_path):
+    report(judged(), "--baseline", "a")
+    html = (tmp_path / "reports" / "mine.html").read_text()
+    assert html.index("<meta charset") < 200
+    assert "default-src 'none'" in unescape(html)
+    assert not re.search(
+        r"<script|<link|@import|url\((?!#)|\sstyle=|\son\w+=|(src|href)=\"(?!#)", html
+    )
+    assert set(re.findall(r"https?://[\w./]+", html)) <= {"http://www.w3.org/2000/svg"}
+
+
+def test_csv_holds_the_pairs(report, tmp_path):
+    _, numbers, _ = report(judged(), "--baseline", "a", "--csv")
+    with open(tmp_path / "reports" / "mine.csv", newline="") as stream:
+        (row,) = csv.DictReader(stream)
+    (pair,) = numbers["pairs"]
+    assert list(row) == list(pair)
+    assert float(row["ratio_b_to_a"]) == pair["ratio_b_to_a"]
+
+
+def test_png_is_a_picture_of_the_chart(report, tmp_path):
+    report(judged(), "--baseline", "a", "--png")
+    assert (tmp_path / "reports" / "mine.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_json_on_stdout_is_one_object_with_every_number(report):
+    ran, numbers, _ = report(judged(), "--baseline", "a", "--json")
+    said = json.loads(ran.out)
+    assert {"schema": 1, "verb": "report", "status": "done"}.items() <= said.items()
+    assert said["files"] == ["reports/mine.html", "reports/mine.json"]
+    assert {name: said[name] for name in numbers} == numbers
+
+
+def test_an_empty_folder_shows_the_sample_and_calls_it_one(evalkit, tmp_path):
+    ran = evalkit("report")
+    assert ran.code == 0
+    assert (tmp_path / "reports" / "sample.html").exists()
+    page = str(Text((tmp_path / "reports" / "sample.html").read_text()))
+    assert "sample data" in page and "It measures nothing" in page
+    assert "gpt-4" not in page.lower()
+    assert json.loads((tmp_path / "reports" / "sample.json").read_text())["sample"] is True
+
+
+def test_own_reviews_come_before_the_sample(evalkit, tmp_path):
+    lay_out(tmp_path, judged())
+    assert "mine" in evalkit("report", "--baseline", "a").out
+    lay_out(tmp_path, judged(), bank="other")
+    ran = evalkit("report", "--baseline", "a")
+    assert (ran.code, ran.lines) == (2, ["which bank? Give --bank, one of: mine, other"])
+
+
+def test_another_folder_by_c(evalkit, tmp_path):
+    lay_out(tmp_path / "there", judged())
+    assert evalkit("report", "-C", "there", "--baseline", "a").code == 0
+    assert (tmp_path / "there" / "reports" / "mine.html").exists()
+    assert not (tmp_path / "reports").exists()
+
+
+def test_an_interrupt_leaves_with_130(tmp_path):
+    code = (
+        "import evalkit.workspace as w\n"
+        "def stop(*a): raise KeyboardInterrupt\n"
+        "w.Workspace.questions = stop\n"
+        "from evalkit.cli import main; import sys; sys.argv = ['evalkit', 'report']; main()"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert (done.returncode, done.stderr.strip()) == (130, "evalkit: interrupted")
+
+
+def test_a_bug_keeps_its_traceback(tmp_path):
+    lay_out(tmp_path, judged())
+    (tmp_path / "reports").mkdir()
+    broken = tmp_path / "broken"
+    broken.mkdir()
+    (broken / "jinja2.py").write_text("raise RuntimeError('a bug')")
+    path = f"{broken}{os.pathsep}{os.environ['PYTHONPATH']}"
+    ran = spawn("report", "--baseline", "a", cwd=tmp_path, env={"PYTHONPATH": path})
+    assert ran.code == 1
+    assert "Traceback" in ran.err and "RuntimeError: a bug" in ran.err
+
+
+def test_debug_shows_where_a_users_mistake_was_found(tmp_path):
+    ran = spawn("report", "--bank", "nope", "--debug", cwd=tmp_path)
+    assert "Traceback" in ran.err
+    assert "Traceback" not in spawn("report", "--bank", "nope", cwd=tmp_path).err
