@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from evalkit import __version__
-from evalkit.errors import BadFile, BadPath, EvalkitError, Fault, Missing, Unknown, nearest
+from evalkit.errors import BadFile, BadPath, EvalkitError, Fault, Missing, Unknown, nearest, reason
 from evalkit.escape import visible
 
 if TYPE_CHECKING:
@@ -27,9 +27,9 @@ SAMPLE = "sample"
 WELCOME = """\
 evalkit {version}: a strong model as the judge between chatbots, with error bars that hold
 
-  1  evalkit report --open                 the page of a small sample, written by hand
-  2  evalkit import vicuna FOLDER          bring in published answers and reviews
-  3  evalkit report --bank vicuna80 --open their page: "% of ChatGPT" with intervals
+  1  evalkit report --open                   the page of a small sample, written by hand
+  2  evalkit import vicuna FOLDER            bring in published answers and reviews
+  3  evalkit report --bank vicuna80 --open   their page: "% of ChatGPT" with intervals
 
   data     import    other tools' questions, answers and reviews
   results  report    tables, charts, one page
@@ -106,7 +106,7 @@ def import_(
 
     workspace = _workspace(folder)
     source = formats.load(tool)
-    bank = bank or source.BANK
+    bank = source.BANK if bank is None else bank
     if bank is None:
         raise Missing("what shall the bank be called? Give --bank NAME")
     if repair:
@@ -117,7 +117,8 @@ def import_(
     workspace.check_names(bank, [*found.answers, *found.reviews])
     written = workspace.save_questions(bank, found.questions)
     new = workspace.append(bank, [*found.answers, *found.reviews])
-    for line in [*workspace.told, *found.told]:
+    _tell(workspace)
+    for line in found.told:
         _say(line)
     models = sorted({answer.model for answer in found.answers})
     judges = sorted({review.judge for review in found.reviews})
@@ -168,7 +169,7 @@ def report(
     Without --bank and without reviews of your own it shows the sample that comes with evalkit.
     """
     workspace = _workspace(folder)
-    bank = bank or _only_bank(workspace)
+    bank = _only_bank(workspace) if bank is None else bank
     if repair:
         workspace.repair(bank)
     questions = _filed(workspace, bank, workspace.questions(bank), category_default)
@@ -190,8 +191,7 @@ def report(
     if png and (drawn := charts.drawings(found)):
         picture = charts.png(charts.relative_scores(drawn[0]))
         files.append(workspace.write_report(bank, ".png", picture))
-    for line in workspace.told:
-        _say(line)
+    _tell(workspace)
     if as_json:
         _print_json("report", found.model_dump(mode="json"), files, "")
     else:
@@ -213,7 +213,8 @@ def main() -> None:
             stream.reconfigure(errors="replace")
     code = run(sys.argv[1:])
     try:
-        sys.stdout.flush()
+        if sys.stdout is not None:  # it is None where it was closed before we began
+            sys.stdout.flush()
     except BrokenPipeError:
         _close_stdout()
     sys.exit(code)
@@ -229,22 +230,32 @@ def run(args: Sequence[str]) -> int:
         for line in error.lines():
             _say(line)
         return error.exit_code
-    except click.exceptions.NoSuchOption as error:
-        options = [name for each in _parameters(error.ctx) for name in each]
-        near = nearest(error.option_name, options)
-        _say(f"no option '{error.option_name}'." + (f" Did you mean '{near}'?" if near else ""))
-        return 2
     except click.ClickException as error:
-        ctx: click.Context | None = getattr(error, "ctx", None)
-        command = ctx.command_path if ctx else "evalkit"
-        _say(f"{error.format_message().rstrip('.').lower()}. See: {command} --help")
+        _say(_misused(error))
         return 2
     except (KeyboardInterrupt, click.Abort):
         _say("interrupted")
         return 130
-    except BrokenPipeError:
+    except SystemExit:  # how click leaves when nobody reads our output any more
+        if "_EVALKIT_COMPLETE" in os.environ:
+            raise
         _close_stdout()
         return 0
+    except OSError as error:
+        if "--debug" in args or error.filename is None:
+            raise
+        _say(f"{os.fsdecode(error.filename)}: {reason(error)}")
+        return 2
+
+
+def _misused(error: click.ClickException) -> str:
+    ctx: click.Context | None = getattr(error, "ctx", None)
+    if isinstance(error, click.exceptions.NoSuchOption):
+        options = [name for each in _parameters(ctx) for name in each]
+        near = nearest(error.option_name, options)
+        return f"no option '{error.option_name}'." + (f" Did you mean '{near}'?" if near else "")
+    command = ctx.command_path if ctx else "evalkit"
+    return f"{error.format_message().rstrip('.').lower()}. See: {command} --help"
 
 
 def _workspace(folder: str) -> "Workspace":
@@ -253,7 +264,16 @@ def _workspace(folder: str) -> "Workspace":
     root = Path(folder)
     if not root.is_dir():
         raise BadPath(f"{folder}: no such folder")
-    return Workspace(root)
+    workspace = Workspace(root)
+    # What was mended is said also where the verb ends early.
+    click.get_current_context().call_on_close(lambda: _tell(workspace))
+    return workspace
+
+
+def _tell(workspace: "Workspace") -> None:
+    for line in dict.fromkeys(workspace.told):
+        _say(line)
+    workspace.told.clear()
 
 
 def _filed(
@@ -265,19 +285,29 @@ def _filed(
     known = prompts.categories(workspace.prompts("judge"))
     if default is not None and default not in known:
         raise Unknown("category", default, known)
-    filed, faults = [], []
+    filed: list[Question] = []
+    strange: dict[str, list[str]] = {}
     for question in questions:
-        if question.category in known:
-            filed.append(question)
-        elif default is not None:
-            filed.append(question.model_copy(update={"category": default}))
-        else:
-            what = f"no prompt knows the category '{question.category}' of question {question.id}"
-            faults.append(Fault(f"bank {bank}", what))
-    if faults:
-        last = f"known: {', '.join(known)}. --category-default NAME takes these questions in"
-        raise BadFile([*faults[:19], Fault(f"bank {bank}", last)])
+        if question.category not in known:
+            strange.setdefault(question.category, []).append(question.id)
+            question = question.model_copy(update={"category": default or question.category})
+        filed.append(question)
+    if strange and default is None:
+        hint = f"Known: {', '.join(known)}. --category-default NAME takes these questions in"
+        raise BadFile(
+            [
+                Fault(
+                    f"bank {bank}", f"no prompt knows the category '{name}' of {_some(ids)}. {hint}"
+                )
+                for name, ids in strange.items()
+            ]
+        )
     return filed
+
+
+def _some(ids: list[str]) -> str:
+    more = f" and {len(ids) - 3} more" if len(ids) > 3 else ""
+    return f"question {', '.join(ids[:3])}{more}"
 
 
 def _only_bank(workspace: "Workspace") -> str:
@@ -343,7 +373,8 @@ def _bracket(low: float | None, high: float | None, times: float) -> str:
 
 
 def _say(line: str) -> None:
-    click.echo(f"evalkit: {visible(line)}", err=True)
+    one = visible(line).replace("\n", "\u2424")  # a name with a line break must not make two
+    click.echo(f"evalkit: {one}", err=True)
 
 
 def _print_json(verb: str, values: dict[str, Any], files: list[Path], following: str) -> None:

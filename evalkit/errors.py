@@ -9,7 +9,7 @@
     ├── Locked              another evalkit is writing here
     └── DiskFull            what was written so far is whole (exit 1: it can go on)
 
-Anything that is not an EvalkitError is a bug of ours and keeps its traceback.
+Anything else is a bug of ours and keeps its traceback, but for an OSError that names a file.
 This module prints nothing and ends nothing; the command line does both.
 """
 

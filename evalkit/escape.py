@@ -7,12 +7,15 @@ harmless at the last moment, by the function for the place where they are shown.
 import re
 from typing import Any
 
-_CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+_CONTROLS = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f"
+    "\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]"
+)
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
 def visible(text: str) -> str:
-    """`text` with control and direction-changing characters as signs that can be seen.
+    """`text` with what controls, changes direction or is no character as signs to be seen.
 
     Newline and tab stay. The C0 controls become their Unicode pictures (ESC is U+241B), the others
     their code in angle brackets.

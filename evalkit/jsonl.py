@@ -19,6 +19,7 @@ from pydantic import BaseModel, ValidationError
 from evalkit.errors import MOST_FAULTS, BadFile, BadPath, Fault, nearest, reason
 
 MAX_ROW = 10_000_000  # bytes
+MAX_DEPTH = 100  # levels of lists and objects; more could not be written again
 HALF_SURROGATE = re.compile("[\ud800-\udfff]")
 MAX_ARRAY = 200_000_000  # bytes; an array cannot be read as a stream
 
@@ -26,11 +27,12 @@ Row = TypeVar("Row", bound=BaseModel)
 
 
 class Malformed(ValueError):
-    """A text that is not a row; `column` counts characters from 1 where it is known."""
+    """A text that is not JSON, or not a row; `line` and `column` count from 1, where known."""
 
-    def __init__(self, what: str, column: int | None = None) -> None:
+    def __init__(self, what: str, line: int | None = None, column: int | None = None) -> None:
         super().__init__(what)
         self.what = what
+        self.line = line
         self.column = column
 
 
@@ -40,9 +42,11 @@ class Line:
 
     number: int
     raw: bytes
-    start: int = 0
+    start: int
     """Offset of its first byte in the file."""
-    ended: bool = True
+    end: int
+    """Offset after its last byte, the newline included."""
+    ended: bool
     """False when the file stops before a newline."""
 
 
@@ -79,9 +83,7 @@ def lines(path: Path) -> Iterator[Line]:
     """The non-blank lines of a file, without their line ends and without a byte-order mark."""
     with open_file(path) as stream:
         head = stream.read(4)
-        if head[:2] in (b"\xff\xfe", b"\xfe\xff") or (len(head) == 4 and head[::2] == b"\0\0"):
-            fix = f"iconv -f utf-16 -t utf-8 {path} > utf8.jsonl"
-            raise BadFile([Fault(f"{path}:1", f"is UTF-16, expected UTF-8. Try: {fix}")])
+        _refuse_utf16(path, head)
         start = 3 if head[:3] == b"\xef\xbb\xbf" else 0
         stream.seek(start)
         number = 0
@@ -93,9 +95,29 @@ def lines(path: Path) -> Iterator[Line]:
             if len(raw) > MAX_ROW:
                 what = f"a row of more than {MAX_ROW // 1_000_000} MB"
                 raise BadFile([Fault(f"{path}:{number}", what)])
+            end = start + len(raw)
             if stripped := raw.strip(b" \t\r\n"):
-                yield Line(number, stripped, start, raw.endswith(b"\n"))
-            start += len(raw)
+                yield Line(number, stripped, start, end, raw.endswith(b"\n"))
+            start = end
+
+
+def files(folder: Path, *, below: bool = False) -> list[Path]:
+    """The *.jsonl files of a folder, sorted, with those `below` it too; [] where there is none.
+
+    Raises BadPath for a folder that may not be looked into: its files are not "none".
+    """
+    found = []
+    try:
+        for each in folder.iterdir():
+            if each.suffix == ".jsonl":
+                found.append(each)
+            elif below and each.is_dir() and not each.is_symlink():
+                found.extend(files(each, below=True))
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise BadPath(f"{folder}: {reason(error)}") from error
+    return sorted(found)
 
 
 def parse(raw: bytes) -> dict[str, Any]:
@@ -135,6 +157,18 @@ def records(path: Path, model: type[Row]) -> Found[Row]:
     return found
 
 
+def doubled(rows: list[tuple[str, Row]], name: str) -> list[Fault]:
+    """A fault for each row whose field `name` stood in an earlier row already."""
+    first: dict[Any, str] = {}
+    faults = []
+    for where, row in rows:
+        value = getattr(row, name)
+        if value in first:
+            faults.append(Fault(where, f"the {name} '{value}' stands at {first[value]} already"))
+        first.setdefault(value, where)
+    return faults
+
+
 def complaints(error: ValidationError, model: type[BaseModel]) -> list[str]:
     """What pydantic found wrong with a row, each in one sentence."""
     said = []
@@ -158,10 +192,12 @@ def complaints(error: ValidationError, model: type[BaseModel]) -> list[str]:
 
 
 def _rows(path: Path) -> Iterator[tuple[str, bytes | dict[str, Any]]]:
+    first = True
     for line in lines(path):
-        if line.number == 1 and line.raw.startswith(b"["):
+        if first and line.raw.startswith(b"["):
             yield from _array(path)
             return
+        first = False
         yield f"{path}:{line.number}", line.raw
 
 
@@ -174,7 +210,8 @@ def _array(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     try:
         items = _decode(raw.removeprefix(b"\xef\xbb\xbf"))
     except Malformed as fault:
-        raise BadFile([Fault(f"{path}:1", fault.what)]) from fault
+        where = [str(path), *(str(at) for at in (fault.line, fault.column) if at)]
+        raise BadFile([Fault(":".join(where), fault.what)]) from fault
     faults = [
         Fault(f"{path}: item {number}", f"expected an object {{...}}, found {_kind(item)}")
         for number, item in enumerate(items, 1)
@@ -188,22 +225,45 @@ def _array(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
 
 def _decode(raw: bytes) -> Any:
     try:
-        return json.loads(
+        value = json.loads(
             raw.decode("utf-8"),
             object_pairs_hook=_object,
             parse_constant=_constant,
             parse_float=_float,
         )
+        if raw.count(b"[") + raw.count(b"{") > MAX_DEPTH and _too_deep(value):
+            raise RecursionError
+        return value
     except UnicodeDecodeError as error:
-        raise Malformed(_not_utf8(error, raw)) from error
+        line = raw[: error.start].count(b"\n") + 1
+        raise Malformed(_not_utf8(error, raw), line) from error
     except json.JSONDecodeError as error:
-        raise Malformed(f"not valid JSON: {error.msg.lower()}", error.colno) from error
+        what = f"not valid JSON: {error.msg.lower()}"
+        raise Malformed(what, error.lineno, error.colno) from error
     except RecursionError as error:
         raise Malformed("not valid JSON here: nested too deeply") from error
     except Malformed:
         raise
     except ValueError as error:  # an integer of more digits than Python reads
         raise Malformed("not valid JSON here: a number of too many digits") from error
+
+
+def _refuse_utf16(path: Path, head: bytes) -> None:
+    marked = head[:2] in (b"\xff\xfe", b"\xfe\xff")
+    zeros = "".join("0" if byte == 0 else "x" for byte in head)
+    if encoding := "utf-16" if marked else {"x0x0": "utf-16le", "0x0x": "utf-16be"}.get(zeros):
+        fix = f"iconv -f {encoding} -t utf-8 {path} > NEW"
+        raise BadFile([Fault(f"{path}:1", f"is UTF-16, expected UTF-8. Try: {fix}")])
+
+
+def _too_deep(value: Any) -> bool:
+    level = [value]
+    for _ in range(MAX_DEPTH):
+        inside = (each.values() if isinstance(each, dict) else each for each in level)
+        level = [item for items in inside for item in items if isinstance(item, dict | list)]
+        if not level:
+            return False
+    return True
 
 
 def _not_utf8(error: UnicodeDecodeError, raw: bytes) -> str:
@@ -241,7 +301,7 @@ def _kind(value: Any) -> str:
 
 def _looks_like_csv(path: Path) -> bool:
     with open_file(path) as stream:
-        head = stream.readline(10_000).decode("utf-8", "replace").strip()
+        head = stream.readline(10_000).decode("utf-8-sig", "replace").strip()
     return not head.startswith(("{", "[", '{"')) and ("," in head or path.suffix == ".csv")
 
 
@@ -251,6 +311,7 @@ def text(path: Path) -> str:
         raw = stream.read(MAX_ROW + 1)
     if len(raw) > MAX_ROW:
         raise BadFile([Fault(str(path), f"more than {MAX_ROW // 1_000_000} MB")])
+    _refuse_utf16(path, raw[:4])
     try:
         return raw.removeprefix(b"\xef\xbb\xbf").decode("utf-8")
     except UnicodeDecodeError as error:

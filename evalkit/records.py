@@ -62,6 +62,12 @@ class Question(Record):
     source: str | None = None
     version: str | None = None
 
+    @model_validator(mode="after")
+    def _something_is_asked(self) -> "Question":
+        if not all(turn.strip() for turn in self.turns):
+            raise ValueError(f"question '{self.id}' has an empty turn")
+        return self
+
 
 class Usage(Record):
     """Tokens of one call, as the service counted them."""

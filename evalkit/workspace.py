@@ -14,6 +14,7 @@ hear is collected in `Workspace.told`.
 import errno
 import os
 import re
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime
@@ -61,26 +62,44 @@ def file_stem(name: str) -> str:
     `org/name` becomes `org__name`; characters that some system forbids become %XX. Raises BadName
     for a name that leads out of its folder or that no system would keep.
     """
-    why = None
-    parts = re.split(r"[/\\]", name)
-    if not name or name != name.strip():
-        why = "is empty or has blanks at its ends"
-    elif re.search(r"[\x00\r\n]", name):
-        why = "holds a NUL or a line break"
-    elif re.match(r"[/\\~]|[A-Za-z]:[/\\]", name):
-        why = "is an absolute path"
-    elif any(part in ("", ".", "..") for part in parts):
-        why = "leads out of its folder"
-    elif any(part[0] in ".-" for part in parts):
-        why = "begins with a dot or a dash"
-    elif re.fullmatch(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", name, re.IGNORECASE):
-        why = "is reserved on Windows"
+    why = _no_name(name)
     stem = re.sub(r'[<>:"\\|?*%\x00-\x1f\x7f-\x9f]', _percent, name.replace("/", "__"))
     if len(stem.encode("utf-8", "replace")) > LONGEST_NAME:
         why = f"is longer than {LONGEST_NAME} bytes"
+    if not why and (encoding := _unencodable(stem)):
+        why = f"cannot be written in {encoding}"
+        if encoding != "utf-8":
+            why += ", the encoding of file names here; PYTHONUTF8=1 sets UTF-8"
     if why:
         raise BadName(f"{name[:60]!r} cannot be a name: it {why}")
     return stem
+
+
+def _no_name(name: str) -> str | None:
+    parts = re.split(r"[/\\]", name)
+    if not name or name != name.strip():
+        return "is empty or has blanks at its ends"
+    if re.search(r"[\x00\r\n]", name):
+        return "holds a NUL or a line break"
+    if re.match(r"[/\\~]|[A-Za-z]:[/\\]", name):
+        return "is an absolute path"
+    if any(part in ("", ".", "..") for part in parts):
+        return "leads out of its folder"
+    if any(part[0] in ".-" for part in parts):
+        return "begins with a dot or a dash"
+    if re.fullmatch(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", name, re.IGNORECASE):
+        return "is reserved on Windows"
+    return None
+
+
+def _unencodable(stem: str) -> str | None:
+    """The encoding that has no bytes for `stem`; half a surrogate pair has none anywhere."""
+    for encoding in ("utf-8", sys.getfilesystemencoding()):
+        try:
+            stem.encode(encoding)
+        except UnicodeEncodeError:
+            return encoding
+    return None
 
 
 def _percent(found: re.Match[str]) -> str:
@@ -90,7 +109,7 @@ def _percent(found: re.Match[str]) -> str:
 def write_whole(path: Path, content: str | bytes) -> Path:
     """Write a file in one step: the old one stays until the new one is complete on disk."""
     data = content.encode() if isinstance(content, str) else content
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(f".{os.getpid()}.tmp")  # as short as can be: `path` may be long
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with open(temporary, "wb") as stream:
@@ -107,11 +126,10 @@ def write_whole(path: Path, content: str | bytes) -> Path:
 
 
 def _refused(path: Path, error: OSError, whole: int | None = None) -> EvalkitError:
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        kept = "nothing half-written" if whole is None else f"{whole} new rows are whole"
-        return DiskFull(
-            f"disk full at {path}. {kept[0].upper()}{kept[1:]}. Make room, run it again"
-        )
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        what = "disk full" if error.errno == errno.ENOSPC else reason(error)
+        kept = "Nothing half-written" if whole is None else f"{whole} new rows are whole"
+        return DiskFull(f"{what} at {path}. {kept}. Make room, run it again")
     return BadPath(f"{path}: {reason(error)}")
 
 
@@ -140,17 +158,17 @@ class Ledger(Generic[Row]):
 
     def repair(self) -> None:
         """Move every bad line to `<file>.bad`; the good ones stay as they are, byte for byte."""
+        if not self._scan()[1]:
+            return
         with self._locked():
-            _, bad, _ = self._scan()
-            if not bad:
-                return
-            numbers = {line.number for line, _ in bad}
-            aside = self.path.with_name(self.path.name + ".bad")
-            good = [line.raw for line in jsonl.lines(self.path) if line.number not in numbers]
-            with open(aside, "ab") as stream:
-                stream.writelines(line.raw + b"\n" for line, _ in bad)
-            write_whole(self.path, b"".join(raw + b"\n" for raw in good))
-            self._tell(f"{self.path}: {len(bad)} bad lines moved to {aside.name}; they are owed")
+            bad = [line for line, _ in self._scan()[1]]
+            aside = self._keep(".bad", [line.raw for line in bad])
+            good = self.path.read_bytes()
+            for line in reversed(bad):
+                good = good[: line.start] + good[line.end :]
+            write_whole(self.path, good)
+            count = f"{len(bad)} bad line{'s' * (len(bad) > 1)}"
+            self._tell(f"{self.path}: {count} moved to {aside.name}; what they held is owed")
 
     @contextmanager
     def writing(self) -> "Iterator[Writer[Row]]":
@@ -173,48 +191,64 @@ class Ledger(Generic[Row]):
             try:
                 row = self.model.model_validate(jsonl.parse(line.raw))
                 rows[row.key] = row
-            except (jsonl.Malformed, ValidationError) as error:
+            except jsonl.Malformed as error:
                 if not line.ended:
                     return list(rows.values()), bad, line
-                if isinstance(error, ValidationError):
-                    what = "; ".join(jsonl.complaints(error, self.model))
-                else:
-                    what = error.what
+                bad.append((line, Fault(f"{self.path}:{line.number}", error.what)))
+            except ValidationError as error:
+                what = "; ".join(jsonl.complaints(error, self.model))
                 bad.append((line, Fault(f"{self.path}:{line.number}", what)))
         return list(rows.values()), bad, None
 
     def _set_aside(self, torn: jsonl.Line) -> str | None:
         try:
             with self._locked():
-                if self.path.stat().st_size == torn.start + len(torn.raw):
+                if self.path.stat().st_size == torn.end:
                     return self._cut(torn)
-        except (Locked, OSError, EvalkitError):
-            pass  # being written just now, or not ours to mend
+        except Locked:
+            pass  # being written just now
+        except (BadPath, DiskFull):
+            return self._torn(torn, "left there, since it cannot be moved")
         return None
 
     def _cut(self, torn: jsonl.Line) -> str:
-        aside = self.path.with_name(self.path.name + ".torn")
-        with open(aside, "ab") as stream:
-            stream.write(torn.raw + b"\n")
-            stream.flush()
-            os.fsync(stream.fileno())
+        aside = self._keep(".torn", [torn.raw])
         os.truncate(self.path, torn.start)
+        return self._torn(torn, f"saved as {aside.name}")
+
+    def _torn(self, torn: jsonl.Line, done: str) -> str:
         found = re.search(rb'"question":\s*"([^"]+)"', torn.raw)
         owed = f"question {found[1].decode('utf-8', 'replace')}" if found else "its question"
-        return f"{self.path}: last line torn (crash?) -> saved as {aside.name}; {owed} is owed"
+        return f"{self.path}: last line torn (crash?) -> {done}; {owed} is owed"
+
+    def _keep(self, ending: str, lines: list[bytes]) -> Path:
+        """Add lines to the file `<file><ending>`, on disk before this returns."""
+        aside = self.path.with_name(self.path.name + ending)
+        try:
+            with open(aside, "ab") as stream:
+                stream.writelines(line + b"\n" for line in lines)
+                stream.flush()
+                os.fsync(stream.fileno())
+        except OSError as error:
+            raise _refused(aside, error) from error
+        return aside
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
         beside = self.path.with_name(f".{self.path.name}.lock")
+        who = ""
+        with suppress(OSError):
+            who = beside.read_text("utf-8", "replace").strip()
         try:
             beside.parent.mkdir(parents=True, exist_ok=True)
             lock = FileLock(beside)
             lock.acquire(timeout=0)
         except Timeout as error:
             with suppress(OSError):
-                who = beside.read_text().strip()
-                raise Locked(f"another evalkit ({who}) is writing {self.path}") from error
-            raise Locked(f"another evalkit is writing {self.path}") from error
+                if not beside.stat().st_size:  # filelock before 4 empties it when it asks
+                    beside.write_text(who)
+            known = f" ({who})" if who else ""
+            raise Locked(f"another evalkit{known} is writing {self.path}") from error
         except OSError as error:
             raise _refused(self.path, error) from error
         try:
@@ -285,7 +319,7 @@ class Workspace:
 
     def banks(self) -> list[str]:
         """The names of all banks that can be used here."""
-        files = [file for root in self._roots() for file in (root / "questions").glob("*.jsonl")]
+        files = [file for root in self._roots() for file in jsonl.files(root / "questions")]
         return sorted({file.stem for file in files})
 
     def questions(self, bank: str) -> list[Question]:
@@ -294,8 +328,7 @@ class Workspace:
         if path is None:
             raise Unknown("bank", bank, self.banks(), "A bank is a file questions/NAME.jsonl")
         found = jsonl.records(path, Question)
-        faults = found.faults + _bank_faults(found.rows)
-        if faults:
+        if faults := found.faults + jsonl.doubled(found.rows, "id"):
             raise BadFile(faults)
         if not found.rows:
             raise BadFile([Fault(str(path), "no questions")])
@@ -304,6 +337,9 @@ class Workspace:
     def save_questions(self, bank: str, questions: list[Question]) -> Path:
         """Write a new bank; one that stands already must hold the same questions."""
         path = self.root / "questions" / f"{file_stem(bank)}.jsonl"
+        for other in self.banks():
+            if other.casefold() == path.stem.casefold() and other != path.stem:
+                raise BadName(f"'{bank}' and '{other}' would share one file. Give another --bank")
         if path.exists():
             if self.questions(bank) != questions:
                 raise BadName(f"{path} stands already, with other questions. Give another --bank")
@@ -330,18 +366,17 @@ class Workspace:
 
     def judged_banks(self) -> list[str]:
         """The banks that have reviews."""
-        found = {
-            folder.name
+        folders = {
+            file.parent
             for root in self._roots()
-            for folder in (root / "reviews").glob("*")
-            if any(folder.glob("*.jsonl"))
+            for file in jsonl.files(root / "reviews", below=True)
         }
-        return sorted(found)
+        return sorted({folder.name for folder in folders if folder.parent.name == "reviews"})
 
     def ledgers(self, kind: str, bank: str, model: type[Row]) -> list[Ledger[Row]]:
         """The ledgers of a bank in the folder `kind`, by file name."""
         folder = self._found(Path(kind, file_stem(bank)))
-        files = sorted(folder.glob("*.jsonl")) if folder else []
+        files = jsonl.files(folder) if folder else []
         return [Ledger(file, model, self.told.append) for file in files]
 
     def append(self, bank: str, rows: Iterable[Bought]) -> int:
@@ -402,28 +437,15 @@ class Workspace:
                 return self.root / place, model
             case Review(judge=judge, prompt=prompt):
                 name = f"{file_stem(judge)}.{file_stem(prompt)}.jsonl"
-                return self.root / "reviews" / file_stem(bank) / name, f"{judge}.{prompt}"
+                return self.root / "reviews" / file_stem(bank) / name, f"{judge} with {prompt}"
         raise TypeError(f"no ledger for a {type(row).__name__}")
 
     def _append(self, path: Path, rows: list[Bought]) -> int:
         ledger = Ledger(path, type(rows[0]), self.told.append)
-        kept = {row.key for row in ledger.read()} if path.exists() else set()
         with ledger.writing() as writer:
+            kept = {row.key for row in ledger.read()}
             for row in rows:
                 if row.key not in kept:
                     kept.add(row.key)
                     writer.add(row)
         return writer.added
-
-
-def _bank_faults(rows: list[tuple[str, Question]]) -> list[Fault]:
-    first: dict[str, str] = {}
-    faults = []
-    for where, question in rows:
-        if question.id in first:
-            also = first[question.id]
-            faults.append(Fault(where, f"the id '{question.id}' stands at {also} already"))
-        first.setdefault(question.id, where)
-        if not all(turn.strip() for turn in question.turns):
-            faults.append(Fault(where, f"question '{question.id}' has an empty turn"))
-    return faults

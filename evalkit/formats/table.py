@@ -7,14 +7,15 @@ Reads questions only.
 
 import csv
 import re
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from io import StringIO
 from pathlib import Path
 
 from pydantic import ValidationError
 
 from evalkit import jsonl
-from evalkit.errors import BadFile, Fault
+from evalkit.errors import BadFile, Fault, nearest
 from evalkit.formats import Imported
 from evalkit.records import Question
 
@@ -23,25 +24,41 @@ BANK: str | None = None
 
 def read(path: Path, known: Mapping[str, str | None]) -> Imported:  # noqa: ARG001
     """Read a CSV file. Raises BadFile with every row that is no question."""
-    rows = csv.DictReader(StringIO(jsonl.text(path), newline=""), strict=True)
-    questions, faults = [], []
+    text = jsonl.text(path)
+    if not text.strip():
+        raise BadFile([Fault(str(path), "no questions")])
+    rows = csv.DictReader(StringIO(text, newline=""), strict=True)
+    questions: list[tuple[str, Question]] = []
+    faults: list[Fault] = []
     try:
-        for row in rows:
+        faults += [Fault(f"{path}:1", what) for what in _not_a_header(rows.fieldnames or ())]
+        for row in () if faults else rows:
             where = f"{path}:{rows.line_num}"
             if None in row or None in row.values():
                 faults.append(Fault(where, "has more or fewer cells than the header"))
                 continue
             try:
-                questions.append(_question(row))
+                questions.append((where, _question(row)))
             except ValidationError as error:
                 faults.extend(Fault(where, what) for what in jsonl.complaints(error, Question))
     except csv.Error as error:
-        faults.append(Fault(f"{path}:{rows.line_num}", f"not CSV: {error}"))
-    if faults:
+        faults.append(Fault(f"{path}:{rows.line_num + 1}", f"not CSV: {error}"))
+    if faults := faults + jsonl.doubled(questions, "id"):
         raise BadFile(faults)
     if not questions:
         raise BadFile([Fault(str(path), "no questions")])
-    return Imported(questions=questions)
+    return Imported(questions=[question for _, question in questions])
+
+
+def _not_a_header(columns: Sequence[str]) -> Iterator[str]:
+    for name, count in Counter(columns).items():
+        if count > 1:
+            yield f"the column '{name}' stands twice"
+    for name, given in (("id", "id"), ("category", "category"), ("turns", "turn")):
+        if not _numbered(columns, given):
+            known = (column for column in columns if Question.KNOWN_AS.get(column) == name)
+            near = next(known, None) or nearest(name, columns)
+            yield f"no column '{name}'." + (f" Rename '{near}'?" if near else "")
 
 
 def _question(row: dict[str, str]) -> Question:
@@ -55,7 +72,7 @@ def _question(row: dict[str, str]) -> Question:
     )
 
 
-def _numbered(row: dict[str, str], name: str) -> list[str]:
+def _numbered(row: Iterable[str], name: str) -> list[str]:
     """`turns`, `turn_1`, `turn_2`, ... in the order of their numbers."""
     columns = [column for column in row if re.fullmatch(rf"{name}(s|_\d+)?", column)]
     return sorted(

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Strict, model_validator
+from pydantic import BaseModel, ConfigDict, Field, Strict, model_validator
 
 from evalkit import jsonl
 from evalkit.errors import BadFile, BadPath, Fault
@@ -28,27 +28,40 @@ RUBRICS = r"-(generic|default|general|coding|math)$"
 class _Row(BaseModel):
     """A row of that tool: unknown fields are kept, half surrogates in its text are replaced."""
 
-    model_config = ConfigDict(extra="allow", strict=True, allow_inf_nan=False)
+    model_config = ConfigDict(
+        extra="allow", strict=True, allow_inf_nan=False, protected_namespaces=()
+    )
 
     text: str
-    question_id: int | str
+    question_id: int | Annotated[str, Field(min_length=1)]
     repaired: int = 0
 
     @model_validator(mode="before")
     @classmethod
     def _mend(cls, row: Any) -> Any:
-        if isinstance(row, dict) and isinstance(row.get("text"), str):
-            text, repaired = jsonl.mend(row["text"])
-            return row | {"text": text, "repaired": repaired}
-        return row
+        if not isinstance(row, dict):
+            return row
+        text = row.get("text")
+        repaired = jsonl.mend(text)[1] if isinstance(text, str) else 0
+        return {**_mended(row), "repaired": repaired}
 
     @property
     def question(self) -> str:
         return str(self.question_id)
 
 
+def _mended(value: Any) -> Any:
+    if isinstance(value, str):
+        return jsonl.mend(value)[0]
+    if isinstance(value, list):
+        return [_mended(item) for item in value]
+    if isinstance(value, dict):
+        return {_mended(key): _mended(item) for key, item in value.items()}
+    return value
+
+
 class _Question(_Row):
-    category: str
+    category: str = Field(min_length=1)
 
 
 class _Answer(_Row):
@@ -79,9 +92,12 @@ def read(path: Path, known: Mapping[str, str | None]) -> Imported:
     """
     if not path.is_dir():
         raise BadPath(f"{path}: expected a folder with question.jsonl, answer/ and review/")
-    questions = _read([path / "question.jsonl"], _Question, "question_id")
-    answers = _read(sorted((path / "answer").glob("*.jsonl")), _Answer, "answer_id")
-    reviews = _read(sorted((path / "review").rglob("*.jsonl")), _Review, "review_id")
+    faults: list[Fault] = []
+    questions = _read([path / "question.jsonl"], _Question, "question", faults)
+    answers = _read(jsonl.files(path / "answer"), _Answer, "answer_id", faults)
+    reviews = _read(jsonl.files(path / "review", below=True), _Review, "review_id", faults)
+    if faults:
+        raise BadFile(faults)
     if not questions:
         raise BadFile([Fault(str(path / "question.jsonl"), "no questions")])
     _refuse_loose_ends(questions, answers, reviews)
@@ -103,23 +119,14 @@ def read(path: Path, known: Mapping[str, str | None]) -> Imported:
     return Imported(list(bank.values()), list(said.values()), made, told + about)
 
 
-def _read(files: Iterable[Path], model: type[Row], unique: str) -> Placed[Row]:
-    """All rows of some files, with where each stands; ids that stand twice are faults too."""
+def _read(files: Iterable[Path], model: type[Row], unique: str, faults: list[Fault]) -> Placed[Row]:
+    """All rows of some files, with where each stands; what is wrong goes to `faults`."""
     rows: Placed[Row] = []
-    faults: list[Fault] = []
-    first: dict[str, str] = {}
     for file in files:
         found = jsonl.records(file, model)
         faults.extend(found.faults)
-        for where, row in found.rows:
-            if (name := str(getattr(row, unique))) in first:
-                faults.append(
-                    Fault(where, f"the {unique} '{name}' stands at {first[name]} already")
-                )
-            first.setdefault(name, where)
         rows.extend(found.rows)
-    if faults:
-        raise BadFile(faults)
+    faults.extend(jsonl.doubled(rows, unique))
     return rows
 
 

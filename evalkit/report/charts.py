@@ -6,10 +6,12 @@ their numbers ready made and compute none.
 """
 
 import re
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from io import BytesIO, StringIO
 from typing import Any
+from unicodedata import east_asian_width
 from xml.etree import ElementTree
 
 import matplotlib as mpl
@@ -26,7 +28,6 @@ STYLE: Any = {
     "font.family": "sans-serif",
     "font.size": 11,
     "svg.fonttype": "none",
-    "svg.hashsalt": "evalkit",
     "axes.labelsize": 10,
     "axes.spines.top": False,
     "axes.spines.right": False,
@@ -36,7 +37,7 @@ STYLE: Any = {
 }
 _CHAINED: dict[str, Any] = {"facecolor": CHAINED, "hatch": "///"}
 _REFERENCE: dict[str, Any] = {"color": "#888888", "linewidth": 1, "linestyle": (0, (4, 3))}
-WIDTH, ROW = 5.8, 0.44  # inches
+WIDTH, ROW, VALUES = 5.2, 0.44, 1.55  # inches; VALUES is the column of numbers on the right
 
 _SVG = "http://www.w3.org/2000/svg"
 _HREF = "{http://www.w3.org/1999/xlink}href"
@@ -51,6 +52,11 @@ class Drawing:
     baseline: str
     scores: list[RelativeScore]
     pairs: list[Pair]
+
+    def against_baseline(self, model: str) -> Pair | None:
+        """The pair of the baseline and `model`, or None where they never met."""
+        pairs = (pair for pair in self.pairs if (pair.a, pair.b) == (self.baseline, model))
+        return next(pairs, None)
 
 
 def drawings(results: Results) -> list[Drawing]:
@@ -75,11 +81,10 @@ def relative_scores(drawing: Drawing) -> Figure:
         kind = _CHAINED if score.via else {"color": direct}
         axes.barh(place, score.percent or 0, 0.62, edgecolor="white", linewidth=0, **kind)
         _whisker(axes, place, score.low, score.high)
-        value = f"{score.percent:.1f}{_bracket(score.low, score.high)}"
-        axes.text(most * 1.03, place, value, va="center", clip_on=False)
+        _value(axes, place, f"{score.percent:.1f}{_bracket(score.low, score.high)}")
     axes.axvline(100, **_REFERENCE)
     axes.set_xlim(0, most * 1.01)
-    axes.set_xlabel(f"% of {_shortened(drawing.baseline)}'s total score, 95% interval")
+    _label(axes, f"% of {_shortened(drawing.baseline)}'s total score, 95% interval")
     if via := sorted({name for score in drawing.scores for name in score.via}):
         label = f"by way of {', '.join(map(_shortened, via))}"
         patch = Patch(edgecolor="white", linewidth=0, label=label, **_CHAINED)
@@ -91,29 +96,30 @@ def relative_scores(drawing: Drawing) -> Figure:
 def win_rates(drawing: Drawing) -> Figure:
     """Dots of the win rate against the baseline, with intervals, in the order of the bars."""
     figure, axes = _canvas([score.model for score in drawing.scores])
-    met = {pair.b: pair for pair in drawing.pairs if pair.a == drawing.baseline}
     for place, score in enumerate(drawing.scores):
-        pair = met.get(score.model)
+        pair = drawing.against_baseline(score.model)
         if pair is None or pair.win_rate_b is None:
-            never = f"never met {_shortened(drawing.baseline)}"
-            words = "the baseline" if score.model == drawing.baseline else never
-            axes.text(2, place, words, va="center", alpha=0.65, style="italic")
+            words = "the baseline" if score.model == drawing.baseline else "never met it"
+            _value(axes, place, words, style="italic")
             continue
         low, high = _percent(pair.win_rate_b_low), _percent(pair.win_rate_b_high)
         _whisker(axes, place, low, high)
         axes.plot(100 * pair.win_rate_b, place, "o", color=DIRECT, markersize=8, clip_on=False)
-        value = f"{100 * pair.win_rate_b:.1f}{_bracket(low, high)}"
-        axes.text(103, place, value, va="center", clip_on=False)
+        _value(axes, place, f"{100 * pair.win_rate_b:.1f}{_bracket(low, high)}")
     axes.axvline(50, **_REFERENCE)
     axes.set_xlim(0, 100)
-    axes.set_xlabel(f"win rate against {_shortened(drawing.baseline)} in %, 95% interval")
+    _label(axes, f"win rate against {_shortened(drawing.baseline)} in %, 95% interval")
     return figure
 
 
 def svg(figure: Figure, label: str) -> Markup:
-    """A figure as an SVG element for the page, with `label` as its text for screen readers."""
+    """A figure as an SVG element for the page, with `label` as its text for screen readers.
+
+    Labels must differ within a page: they keep the ids of its drawings apart.
+    """
     stream = StringIO()
-    with mpl.rc_context(STYLE):
+    with mpl.rc_context(STYLE | {"svg.hashsalt": label}), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing")  # the browser has its own fonts
         figure.savefig(stream, format="svg", transparent=True, metadata={"Date": None})
     ElementTree.register_namespace("", _SVG)
     root = ElementTree.fromstring(re.sub(r"<!DOCTYPE[^>]*>", "", stream.getvalue()))
@@ -147,13 +153,37 @@ def _canvas(names: Sequence[str]) -> tuple[Figure, Axes]:
         height = ROW * len(names) + 0.95
         figure = Figure(figsize=(WIDTH, height))
         top, bottom = 0.35 / height, 0.6 / height
-        axes = figure.add_axes((0.24, bottom, 0.46, 1 - top - bottom))
-        axes.set_yticks(range(len(names)), [_shortened(name) for name in names])
+        shown = [_shortened(name) for name in names]
+        left = 0.2 + max(map(_inches, shown))
+        width = (WIDTH - left - VALUES) / WIDTH
+        axes = figure.add_axes((left / WIDTH, bottom, width, 1 - top - bottom))
+        axes.set_yticks(range(len(names)), shown)
         axes.set_ylim(len(names) - 0.5, -0.5)
         axes.tick_params(length=0)
+        axes.tick_params(axis="y", pad=8)
         axes.grid(axis="x", color=GRID, linewidth=0.6)
         axes.set_axisbelow(True)
     return figure, axes
+
+
+def _value(axes: Axes, place: int, text: str, **style: Any) -> None:
+    """Write what a row says in the column on the right."""
+    right: Any = {"xycoords": axes.get_yaxis_transform(), "textcoords": "offset points"}
+    axes.annotate(text, (1, place), (7, 0), va="center_baseline", **right, **style)
+
+
+def _label(axes: Axes, text: str) -> None:
+    """Write below the axes, in the middle of the figure: both sides leave the same room."""
+    box = axes.get_position()
+    axes.set_xlabel(text, x=(0.5 - box.x0) / box.width)
+
+
+def _inches(text: str) -> float:
+    """How wide a browser sets a text at the size of STYLE, roughly, whatever its font."""
+    wide = sum(east_asian_width(character) in "WF" for character in text)
+    capital = sum(character.isupper() for character in text)
+    ems = wide + 0.72 * capital + 0.56 * (len(text) - wide - capital)
+    return ems * float(STYLE["font.size"]) / 72
 
 
 def _whisker(axes: Axes, place: int, low: float | None, high: float | None) -> None:
@@ -186,6 +216,8 @@ def _presentation(element: ElementTree.Element) -> None:
             element.set("font-size", size[1] if size else "11")
             if "italic" in value:
                 element.set("font-style", "italic")
+        elif name == "font-family":  # the page's own
+            continue
         elif name.startswith("font-"):
             element.set(name, value.removesuffix("px"))
         else:

@@ -1,20 +1,26 @@
 """Sections to one HTML file that needs nothing else: no network, no script, a strict policy.
 
 The policy in the page allows its own style sheet, by its hash, and nothing more. All text is
-escaped by the template engine; control characters become visible signs.
+escaped by the template engine; control characters become visible signs, and a name that is written
+from right to left cannot reorder the numbers beside it.
 """
 
 import base64
 import hashlib
+import re
 from functools import cache
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from evalkit.escape import visible
 from evalkit.report.results import Results
 from evalkit.report.sections import SECTIONS
+
+LONGEST_HEADING = 200  # characters
+_RTL = "\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufefc\U00010800-\U00010fff\U0001e800-\U0001efff"
+_RTL_WORDS = re.compile(f"[{_RTL}](?:[{_RTL}\\s]*[{_RTL}])?")
 
 
 def page(results: Results) -> str:
@@ -41,6 +47,7 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     environment.filters |= {"percent": _percent, "interval": _interval, "number": _number}
+    environment.filters |= {"shortened": _shortened, "verbatim": _verbatim}
     return environment
 
 
@@ -51,7 +58,21 @@ def _source(name: str) -> str:
 
 
 def _finalize(value: Any) -> Any:
-    return visible(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+    if isinstance(value, str) and not isinstance(value, Markup):
+        return _RTL_WORDS.sub("\u2068\\g<0>\u2069", visible(value))  # between isolates
+    return value
+
+
+def _verbatim(text: str) -> Markup:
+    """Text to be copied: nothing is added to it that cannot be seen."""
+    return escape(visible(text))
+
+
+def _shortened(text: str) -> str:
+    """A heading that a table can bear; the JSON file has the whole."""
+    if len(text) <= LONGEST_HEADING:
+        return text
+    return f"{text[: LONGEST_HEADING - 20]}… ({len(text):,} characters)"
 
 
 def _percent(fraction: float | None, digits: int = 1) -> str:

@@ -116,7 +116,7 @@ class Results(BaseModel):
 
     evalkit: str = __version__
     bank: str
-    baseline: str | None = Field(description="null while there is no model at all")
+    baseline: str | None = Field(description="null while nothing is judged and none is named")
     judges: list[str]
     models: list[str]
     questions: int
@@ -138,8 +138,8 @@ def results(
 ) -> Results:
     """Compute everything.
 
-    `baseline`: None takes ChatGPT where it takes part, else the model that met the most others.
-    Raises Unknown for a baseline that is not among the models, Missing where none stands out.
+    `baseline`: None takes ChatGPT where it takes part, else the model that met the most others,
+    and none where nothing is judged. Raises Unknown for a baseline that is not among the models, Missing where none stands out.
     """
     current, stale = _current(questions, answers, reviews)
     models = sorted({a.model for a in answers} | {name for r in reviews for name in r.shown})
@@ -195,8 +195,10 @@ def _baseline(given: str | None, models: list[str], reviews: Iterable[Review]) -
             return name
     pairs = {frozenset(review.shown) for review in reviews}
     met = Counter(model for pair in pairs if len(pair) == 2 for model in pair).most_common(2)
-    if len(models) == 1 or (met and (len(met) == 1 or met[0][1] > met[1][1])):
-        return met[0][0] if met else models[0]
+    if not met:
+        return models[0] if len(models) == 1 else None
+    if len(met) == 1 or met[0][1] > met[1][1]:
+        return met[0][0]
     raise Missing(f"which model is the baseline? Give --baseline, one of: {', '.join(models)}")
 
 

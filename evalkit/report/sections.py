@@ -57,8 +57,8 @@ def chart(results: Results) -> Section | None:
         {
             "judge": drawing.judge,
             "prompt": drawing.prompt,
-            "relative": charts.svg(charts.relative_scores(drawing), _spoken(drawing)),
-            "wins": charts.svg(charts.win_rates(drawing), "The win rates of the table of pairs."),
+            "relative": charts.svg(charts.relative_scores(drawing), _spoken_scores(drawing)),
+            "wins": charts.svg(charts.win_rates(drawing), _spoken_win_rates(drawing)),
         }
         for drawing in charts.drawings(results)
     ]
@@ -155,9 +155,23 @@ def _whole(results: Results, row: PairInCategory) -> Pair:
     return next(pair for pair in results.pairs if (*_key(pair), pair.a, pair.b) == wanted)
 
 
-def _spoken(drawing: charts.Drawing) -> str:
+def _spoken_scores(drawing: charts.Drawing) -> str:
     said = (f"{s.model} {s.percent:.1f}%{_bracket(s.low, s.high)}" for s in drawing.scores)
-    return f"Total score in percent of {drawing.baseline}'s: {'; '.join(said)}."
+    title = f"Total score in percent of {drawing.baseline}'s"
+    return f"{title}, judged by {drawing.judge} with {drawing.prompt}: {'; '.join(said)}."
+
+
+def _spoken_win_rates(drawing: charts.Drawing) -> str:
+    said = []
+    for score in drawing.scores:
+        pair = drawing.against_baseline(score.model)
+        if pair and pair.win_rate_b is not None:
+            interval = _bracket(pair.win_rate_b_low, pair.win_rate_b_high, 100)
+            said.append(f"{score.model} {100 * pair.win_rate_b:.1f}%{interval}")
+        elif score.model != drawing.baseline:
+            said.append(f"{score.model} never met it")
+    title = f"Win rate against {drawing.baseline}"
+    return f"{title}, judged by {drawing.judge} with {drawing.prompt}: {'; '.join(said)}."
 
 
 def _several(results: Results) -> bool:

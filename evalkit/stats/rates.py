@@ -41,6 +41,8 @@ def pairs(battles: pd.DataFrame) -> pd.DataFrame:
 def by_category(battles: pd.DataFrame) -> pd.DataFrame:
     """As `pairs`, a row for each category; `gap_share` is its part of the pair's score gap."""
     table = _table(battles, [*PAIR, "category"], _counts_and_rates)
+    if table.empty:
+        return table
     gap = table["sum_a"] - table["sum_b"]
     whole = gap.groupby([table[name] for name in PAIR]).transform("sum")
     table["gap_share"] = (gap / whole).where(whole != 0)

@@ -1,0 +1,113 @@
+"""The front door: what a person sees who types something."""
+
+import json
+
+import pytest
+from conftest import vicuna_folder
+
+
+def test_no_argument_shows_three_steps_and_the_verbs(evalkit, tmp_path):
+    ran = evalkit()
+    assert (ran.code, ran.err) == (0, "")
+    lines = ran.out.splitlines()
+    assert len(lines) <= 13
+    assert [line.split()[0] for line in lines[2:5]] == ["1", "2", "3"]
+    from evalkit.cli import verbs
+
+    for verb in verbs.commands:
+        assert f"  {verb} " in ran.out
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_every_step_of_the_first_screen_is_a_command_that_exists(evalkit):
+    from evalkit.cli import verbs
+
+    steps = [line.split() for line in evalkit().out.splitlines() if line[2:3].isdigit()]
+    assert len(steps) == 3
+    for _, program, verb, *rest in steps:
+        assert program == "evalkit"
+        options = {name for option in verbs.commands[verb].params for name in option.opts}
+        assert {word for word in rest if word.startswith("--")} <= options
+
+
+@pytest.mark.parametrize(
+    ("args", "told"),
+    [
+        (["rport"], "no verb 'rport'. Did you mean 'report'? There is: import, report."),
+        (["report", "--bnak", "x"], "no option '--bnak'. Did you mean '--bank'?"),
+        (["report", "--bank"], "option '--bank' requires an argument."),
+        (["import", "vicuna"], "missing argument 'path'. See: evalkit import --help"),
+        (["import", "vicunna", "x"], "no format 'vicunna'. Did you mean 'vicuna'?"),
+        (["import", "table", "x.csv"], "what shall the bank be called? Give --bank NAME"),
+        (["report", "--bank", "smaple"], "no bank 'smaple'. Did you mean 'sample'?"),
+        (["report", "-C", "nowhere"], "nowhere: no such folder"),
+    ],
+)
+def test_a_slip_is_one_line_with_the_way_on(evalkit, tmp_path, args, told):
+    ran = evalkit(*args)
+    assert ran.code == 2
+    assert len(ran.lines) == 1 and ran.lines[0].startswith(told), ran.err
+    assert ran.err.startswith("evalkit: ") and ran.out == ""
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_import_says_one_object_to_programs(evalkit, tmp_path_factory):
+    source = vicuna_folder(tmp_path_factory.mktemp("source"))
+    ran = evalkit("import", "vicuna", source, "--json")
+    said = json.loads(ran.out)
+    assert said == {
+        "schema": 1,
+        "verb": "import",
+        "status": "done",
+        "files": ["questions/vicuna80.jsonl"],
+        "next": "evalkit report --bank vicuna80 --open",
+        "bank": "vicuna80",
+        "questions": 2,
+        "answers": 4,
+        "reviews": 2,
+        "new_rows": 6,
+        "told": ["scores read from the text: 2 strictly, 0 tolerantly"],
+    }
+    assert json.loads(evalkit("import", "vicuna", source, "--json").out)["new_rows"] == 0
+
+
+def test_a_bank_from_a_spreadsheet(evalkit, tmp_path):
+    (tmp_path / "bank.csv").write_text(
+        "\ufeffid,category,turn_1,turn_2,reference_1,owner\r\n"
+        'f1,fermi,"How many, in all?",Why?,About 5,me\r\n'
+        "w1,writing,Write.,,,\r\n"
+    )
+    ran = evalkit("import", "table", "bank.csv", "--bank", "mine")
+    assert ran.code == 0, ran.err
+    bank = (tmp_path / "questions" / "mine.jsonl").read_text()
+    rows = [json.loads(line) for line in bank.splitlines()]
+    assert rows == [
+        {
+            "id": "f1",
+            "category": "fermi",
+            "turns": ["How many, in all?", "Why?"],
+            "reference": ["About 5"],
+            "extra": {"owner": "me"},
+        },
+        {"id": "w1", "category": "writing", "turns": ["Write."]},
+    ]
+    assert evalkit("report", "--bank", "mine").code == 0
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("id,category\nf1,fermi\n", "bank.csv:1: no column 'turns'"),
+        ("id,category,turn_1\nf1,fermi\n", "bank.csv:2: has more or fewer cells than the header"),
+        ("id,category,turn_1\n,fermi,x\n", "bank.csv:2: the field 'id' is missing"),
+        ('id,category,turn_1\nf1,fermi,"x\n', "not CSV: unexpected end of data"),
+        ("id,category,turn_1\n", "bank.csv: no questions"),
+        ("id,category,turn_1\nf1,fermi,x\nf1,fermi,y\n", "the id 'f1' stands at"),
+    ],
+)
+def test_a_spreadsheet_that_is_no_bank(evalkit, tmp_path, text, told):
+    (tmp_path / "bank.csv").write_text(text)
+    ran = evalkit("import", "table", "bank.csv", "--bank", "mine")
+    assert ran.code == 2
+    assert told in ran.err
+    assert not (tmp_path / "questions").exists()
