@@ -20,7 +20,6 @@ from evalkit.escape import visible
 
 if TYPE_CHECKING:
     from evalkit.records import Question
-    from evalkit.report.results import Results
     from evalkit.workspace import Workspace
 
 SAMPLE = "sample"
@@ -114,9 +113,8 @@ def import_(
     known = {answer.model: answer.served for answer in workspace.answers(bank)}
     found = source.read(Path(path), known)
     found.questions = _filed(workspace, bank, found.questions, category_default)
-    workspace.check_names(bank, [*found.answers, *found.reviews])
-    written = workspace.save_questions(bank, found.questions)
-    new = workspace.append(bank, [*found.answers, *found.reviews])
+    rows = [*found.answers, *found.reviews]
+    new = workspace.append(bank, rows, found.questions)
     _tell(workspace)
     for line in found.told:
         _say(line)
@@ -127,7 +125,8 @@ def import_(
         what += f", {len(found.answers)} answers ({', '.join(models)})"
     if judges:
         what += f", {len(found.reviews)} reviews by {', '.join(judges)}"
-    again = len(found.answers) + len(found.reviews) - new
+    again = len(rows) - new
+    written = workspace.bank_file(bank)
     step = f"evalkit report --bank {bank} --open" if judges else f"look at {written}"
     if as_json:
         counts = {
@@ -175,10 +174,9 @@ def report(
     questions = _filed(workspace, bank, workspace.questions(bank), category_default)
     answers, reviews = workspace.answers(bank), workspace.reviews(bank)
 
-    from evalkit.report import charts
+    from evalkit.report import charts, words
     from evalkit.report.page import page
     from evalkit.report.results import results
-    from evalkit.report.sections import verdict_sentence
     from evalkit.report.spreadsheet import spreadsheet
 
     found = results(bank, questions, answers, reviews, baseline)
@@ -195,8 +193,8 @@ def report(
     if as_json:
         _print_json("report", found.model_dump(mode="json"), files, "")
     else:
-        click.echo(visible(_table(found)))
-        click.echo(visible(verdict_sentence(found)))
+        click.echo(visible(words.table(found)))
+        click.echo(visible(words.verdict(found)))
     for sentence in found.missing:
         _say(sentence)
     _say(f"wrote {', '.join(map(str, files))}")
@@ -215,7 +213,7 @@ def main() -> None:
     try:
         if sys.stdout is not None:  # it is None where it was closed before we began
             sys.stdout.flush()
-    except BrokenPipeError:
+    except OSError:  # a reader that left, or a full disk that `run` has told of
         _close_stdout()
     sys.exit(code)
 
@@ -241,10 +239,11 @@ def run(args: Sequence[str]) -> int:
             raise
         _close_stdout()
         return 0
-    except OSError as error:
-        if "--debug" in args or error.filename is None:
+    except OSError as error:  # a file or our output: the outside, not a bug
+        if "--debug" in args:
             raise
-        _say(f"{os.fsdecode(error.filename)}: {reason(error)}")
+        name = "the output" if error.filename is None else os.fsdecode(error.filename)
+        _say(f"{name}: {reason(error)}")
         return 2
 
 
@@ -316,60 +315,6 @@ def _only_bank(workspace: "Workspace") -> str:
     if len(own) != 1:
         raise Missing(f"which bank? Give --bank, one of: {', '.join(own or workspace.banks())}")
     return own[0]
-
-
-def _table(found: "Results") -> str:
-    """The scores as a person reads them: one row a model, numbers aligned."""
-    pairs = {(p.judge, p.prompt, p.a, p.b): p for p in found.pairs}
-    lengths = {row.model: row.mean_characters for row in found.answers}
-    head = (
-        "",
-        f"% of {found.baseline}",
-        "95 %",
-        "win / tie / loss",
-        "win rate",
-        "95 %",
-        "n",
-        "avg chars",
-    )
-    lines = [head]
-    for score in found.relative_score:
-        pair = pairs.get((score.judge, score.prompt, found.baseline or "", score.model))
-        lines.append(
-            (
-                score.model,
-                "" if score.percent is None else f"{score.percent:.1f}",
-                _bracket(score.low, score.high, 1),
-                f"{pair.wins_b} / {pair.ties} / {pair.wins_a}" if pair else _via(score.via),
-                "" if not pair or pair.win_rate_b is None else f"{100 * pair.win_rate_b:.1f} %",
-                _bracket(pair.win_rate_b_low, pair.win_rate_b_high, 100) if pair else "",
-                str(score.questions or ""),
-                f"{lengths[score.model]:,.0f}" if score.model in lengths else "",
-            )
-        )
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    text = [
-        "  ".join(
-            [
-                line[0].ljust(widths[0]),
-                *(c.rjust(w) for c, w in zip(line[1:], widths[1:], strict=True)),
-            ]
-        )
-        for line in lines
-    ]
-    judged = ", ".join(f"{row.judge} ({row.reviews} reviews)" for row in found.reviews)
-    title = f"{found.bank}, judged by {judged}" if judged else found.bank
-    return "\n".join(
-        [title, *(line.rstrip() for line in text)] if found.relative_score else [title]
-    )
-
-
-def _via(bridge: list[str]) -> str:
-    return f"via {', '.join(bridge)}" if bridge else ""
-
-
-def _bracket(low: float | None, high: float | None, times: float) -> str:
-    return "" if low is None or high is None else f"[{times * low:.1f}, {times * high:.1f}]"
 
 
 def _say(line: str) -> None:

@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 from html.parser import HTMLParser
+from pathlib import Path
 
 import pytest
 from conftest import answer, question, review, spawn, tree, vicuna_folder, write_lines
@@ -324,9 +325,6 @@ def test_59_one_model(tmp_path, reported):
     assert "svg" not in page.tags
 
 
-ASKS = "two models, neither of them ChatGPT: it asks for --baseline though nothing depends on it"
-
-
 @pytest.mark.parametrize(
     "args",
     [["--baseline", "a"], []],
@@ -373,3 +371,13 @@ def test_59_one_question_gives_no_interval(tmp_path, reported, orders):
     assert "a against b, judged by judge: one question gives no interval." in page.text
     assert "[" not in ran.out
     assert "svg" in page.tags
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has a device that is full")
+def test_51_a_full_disk_behind_stdout_is_one_line(tmp_path):
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "evalkit"], cwd=tmp_path, stdout=full, stderr=subprocess.PIPE
+        )
+    assert done.returncode == 2
+    assert done.stderr == b"evalkit: the output: no space left on device\n"

@@ -10,9 +10,9 @@ from playwright.sync_api import sync_playwright
 
 from evalkit.escape import visible
 from evalkit.records import Answer, Question, Review
+from evalkit.report import words
 from evalkit.report.page import page
 from evalkit.report.results import results
-from evalkit.report.sections import verdict_sentence
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 ARGUMENTS = [
@@ -319,7 +319,7 @@ def test_text_stands_out_from_its_paper(show, medium, scheme, paper):
 def test_the_page_says_the_numbers_of_the_results(show):
     found = measured()
     tab = show(written())
-    assert tab.inner_text(".verdict") == verdict_sentence(found)
+    assert tab.inner_text(".verdict") == words.verdict(found)
 
     pair = found.pairs[0]
     assert pair.ratio_low is not None and pair.win_rate_b is not None
@@ -368,7 +368,7 @@ def test_the_page_reads_the_same_without_javascript(show):
     html = written(*ALL_HOSTILE)
     without = show(html, javascript=False).inner_text("body")
     assert without == show(html).inner_text("body")
-    assert visible(verdict_sentence(measured(*ALL_HOSTILE))) in without
+    assert visible(words.verdict(measured(*ALL_HOSTILE))) in without
     assert all(visible(sentence) in without for sentence in measured(*ALL_HOSTILE).missing)
 
 

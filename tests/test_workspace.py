@@ -16,8 +16,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from evalkit.errors import BadFile, BadName, DiskFull, Locked, Unknown
+from evalkit.ledger import FSYNC_EVERY, Ledger
 from evalkit.records import Answer, Review
-from evalkit.workspace import FSYNC_EVERY, LONGEST_NAME, Ledger, Workspace, file_stem
+from evalkit.workspace import LONGEST_NAME, Workspace, file_stem
 
 HOME = Path("answers", "bank", "a.jsonl")
 
@@ -28,7 +29,7 @@ import sys
 from itertools import count
 from pathlib import Path
 from evalkit.records import Answer
-from evalkit.workspace import Ledger
+from evalkit.ledger import Ledger
 
 path = Path(sys.argv[1])
 ledger = Ledger(path, Answer, lambda line: None)
@@ -45,7 +46,7 @@ HOLDING = """
 import os, sys
 from pathlib import Path
 from evalkit.records import Answer
-from evalkit.workspace import Ledger
+from evalkit.ledger import Ledger
 
 with Ledger(Path(sys.argv[1]), Answer, print).writing() as writer:
     writer.add(Answer(question="held", model="a", served="a:v1", turns=["x"], asked="0"))

@@ -22,6 +22,7 @@ from matplotlib.patches import Patch
 
 from evalkit.escape import visible
 from evalkit.report.results import Pair, RelativeScore, Results
+from evalkit.report.words import interval
 
 BASELINE, DIRECT, CHAINED, GRID = "#8b919c", "#3a6ea5", "#7fa3c7", "#8888887f"
 STYLE: Any = {
@@ -51,12 +52,11 @@ class Drawing:
     prompt: str
     baseline: str
     scores: list[RelativeScore]
-    pairs: list[Pair]
+    results: Results
 
-    def against_baseline(self, model: str) -> Pair | None:
-        """The pair of the baseline and `model`, or None where they never met."""
-        pairs = (pair for pair in self.pairs if (pair.a, pair.b) == (self.baseline, model))
-        return next(pairs, None)
+    def against_baseline(self, score: RelativeScore) -> Pair | None:
+        """The pair of the baseline and the model of `score`, or None where they never met."""
+        return self.results.pair(score, self.baseline, score.model)
 
 
 def drawings(results: Results) -> list[Drawing]:
@@ -66,9 +66,8 @@ def drawings(results: Results) -> list[Drawing]:
         key = (row.judge, row.prompt)
         scores = [s for s in results.relative_score if (s.judge, s.prompt) == key]
         scores = [score for score in scores if score.percent is not None]
-        pairs = [pair for pair in results.pairs if (pair.judge, pair.prompt) == key]
         if results.baseline is not None and len(scores) > 1:
-            drawn.append(Drawing(*key, results.baseline, scores, pairs))
+            drawn.append(Drawing(*key, results.baseline, scores, results))
     return drawn
 
 
@@ -81,7 +80,7 @@ def relative_scores(drawing: Drawing) -> Figure:
         kind = _CHAINED if score.via else {"color": direct}
         axes.barh(place, score.percent or 0, 0.62, edgecolor="white", linewidth=0, **kind)
         _whisker(axes, place, score.low, score.high)
-        _value(axes, place, f"{score.percent:.1f}{_bracket(score.low, score.high)}")
+        _value(axes, place, f"{score.percent:.1f}  {interval(score.low, score.high)}")
     axes.axvline(100, **_REFERENCE)
     axes.set_xlim(0, most * 1.01)
     _label(axes, f"% of {_shortened(drawing.baseline)}'s total score, 95% interval")
@@ -97,7 +96,7 @@ def win_rates(drawing: Drawing) -> Figure:
     """Dots of the win rate against the baseline, with intervals, in the order of the bars."""
     figure, axes = _canvas([score.model for score in drawing.scores])
     for place, score in enumerate(drawing.scores):
-        pair = drawing.against_baseline(score.model)
+        pair = drawing.against_baseline(score)
         if pair is None or pair.win_rate_b is None:
             words = "the baseline" if score.model == drawing.baseline else "never met it"
             _value(axes, place, words, style="italic")
@@ -105,7 +104,7 @@ def win_rates(drawing: Drawing) -> Figure:
         low, high = _percent(pair.win_rate_b_low), _percent(pair.win_rate_b_high)
         _whisker(axes, place, low, high)
         axes.plot(100 * pair.win_rate_b, place, "o", color=DIRECT, markersize=8, clip_on=False)
-        _value(axes, place, f"{100 * pair.win_rate_b:.1f}{_bracket(low, high)}")
+        _value(axes, place, f"{100 * pair.win_rate_b:.1f}  {interval(low, high)}")
     axes.axvline(50, **_REFERENCE)
     axes.set_xlim(0, 100)
     _label(axes, f"win rate against {_shortened(drawing.baseline)} in %, 95% interval")
@@ -191,10 +190,6 @@ def _whisker(axes: Axes, place: int, low: float | None, high: float | None) -> N
         axes.plot([low, high], [place, place], color="black", linewidth=1.6)
         for end in (low, high):
             axes.plot([end, end], [place - 0.13, place + 0.13], color="black", linewidth=1.6)
-
-
-def _bracket(low: float | None, high: float | None) -> str:
-    return "" if low is None or high is None else f"  [{low:.1f}, {high:.1f}]"
 
 
 def _percent(value: float | None) -> float | None:

@@ -17,6 +17,7 @@ from markupsafe import Markup, escape
 from evalkit.escape import visible
 from evalkit.report.results import Results
 from evalkit.report.sections import SECTIONS
+from evalkit.report.words import interval
 
 LONGEST_HEADING = 200  # characters
 _RTL = "\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufefc\U00010800-\U00010fff\U0001e800-\U0001efff"
@@ -79,13 +80,8 @@ def _percent(fraction: float | None, digits: int = 1) -> str:
     return "" if fraction is None else f"{100 * fraction:.{digits}f}"
 
 
-def _interval(
-    bounds: tuple[float | None, float | None], times: float = 100, digits: int = 1
-) -> str:
-    low, high = bounds
-    if low is None or high is None:
-        return ""
-    return f"[{times * low:.{digits}f}, {times * high:.{digits}f}]"
+def _interval(bounds: tuple[float | None, float | None], times: float = 100) -> str:
+    return interval(*bounds, times)
 
 
 def _number(value: float) -> str:

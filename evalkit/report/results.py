@@ -128,6 +128,11 @@ class Results(BaseModel):
     by_category: list[PairInCategory]
     missing: list[str] = Field(description="what the reader should know is not there")
 
+    def pair(self, of: RelativeScore | InCategory, a: str | None, b: str) -> Pair | None:
+        """The pair of two models under the judge and the prompt of the row `of`, if they met."""
+        wanted = (of.judge, of.prompt, a, b)
+        return next((p for p in self.pairs if (p.judge, p.prompt, p.a, p.b) == wanted), None)
+
 
 def results(
     bank: str,
@@ -139,7 +144,8 @@ def results(
     """Compute everything.
 
     `baseline`: None takes ChatGPT where it takes part, else the model that met the most others,
-    and none where nothing is judged. Raises Unknown for a baseline that is not among the models, Missing where none stands out.
+    and none where nothing is judged. Raises Unknown for a baseline that is not among the models,
+    Missing where none stands out.
     """
     current, stale = _current(questions, answers, reviews)
     models = sorted({a.model for a in answers} | {name for r in reviews for name in r.shown})

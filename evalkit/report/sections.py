@@ -9,8 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from evalkit.report import charts
-from evalkit.report.results import Pair, PairInCategory, RelativeScore, Results
+from evalkit.report import charts, words
+from evalkit.report.results import PairInCategory, Results
 
 
 @dataclass(frozen=True)
@@ -22,32 +22,15 @@ class Section:
     values: dict[str, Any] = field(default_factory=dict)
 
 
-def verdict_sentence(results: Results) -> str:
-    """The answer in one sentence, with its intervals and how it was judged."""
-    score = _headline(results)
-    if score is None or score.percent is None:
-        return "There is no verdict yet."
-    pair = _against_baseline(results, score)
-    text = f"{score.model} reaches {score.percent:.1f}% of {results.baseline}'s score"
-    text += _bracket(score.low, score.high)
-    if score.via:
-        text += f" by way of {' and '.join(score.via)}"
-    if pair and pair.win_rate_b is not None:
-        text += f" and wins {100 * pair.win_rate_b:.0f}%"
-        text += _bracket(pair.win_rate_b_low, pair.win_rate_b_high, 100, 0)
-        text += " of the questions, a tie counted as half"
-    return f"{text}; judged by {score.judge} on {score.questions} questions."
-
-
 def verdict(results: Results) -> Section:
     """The sentence, and how far it can be trusted."""
-    first = _headline(results)
+    first = words.headline(results)
     others = [
         score
         for score in results.relative_score
         if score is not first and score.percent is not None and score.model != results.baseline
     ]
-    values = {"sentence": verdict_sentence(results), "others": others, "caveats": _caveats(results)}
+    values = {"sentence": words.verdict(results), "others": others, "caveats": _caveats(results)}
     return Section("verdict", "The verdict", values)
 
 
@@ -82,10 +65,10 @@ def categories(results: Results) -> Section | None:
     for row in results.by_category:
         groups.setdefault((*_key(row), row.a, row.b), []).append(row)
     tables = [
-        (_whole(results, rows[0]), sorted(rows, key=lambda row: -(row.gap_share or 0)))
+        (results.pair(rows[0], rows[0].a, rows[0].b), _widest_gap_first(rows))
         for rows in groups.values()
     ]
-    tables.sort(key=lambda table: table[0].a != results.baseline)
+    tables.sort(key=lambda table: table[1][0].a != results.baseline)
     return Section("categories", "By category", {"tables": tables})
 
 
@@ -104,18 +87,6 @@ SECTIONS: tuple[Callable[[Results], Section | None], ...] = (
     categories,
     method,
 )
-
-
-def _headline(results: Results) -> RelativeScore | None:
-    """The best model that met the baseline itself; a chained one only where there is no other."""
-    scores = [s for s in results.relative_score if s.percent is not None]
-    scores = [score for score in scores if score.model != results.baseline]
-    return min(scores, key=lambda s: (bool(s.via), -(s.percent or 0)), default=None)
-
-
-def _against_baseline(results: Results, score: RelativeScore) -> Pair | None:
-    same = (pair for pair in results.pairs if _key(pair) == _key(score))
-    return next((p for p in same if (p.a, p.b) == (results.baseline, score.model)), None)
 
 
 def _caveats(results: Results) -> list[str]:
@@ -150,13 +121,15 @@ def _caveats(results: Results) -> list[str]:
     return told
 
 
-def _whole(results: Results, row: PairInCategory) -> Pair:
-    wanted = (*_key(row), row.a, row.b)
-    return next(pair for pair in results.pairs if (*_key(pair), pair.a, pair.b) == wanted)
+def _widest_gap_first(rows: list[PairInCategory]) -> list[PairInCategory]:
+    return sorted(rows, key=lambda row: -(row.gap_share or 0))
 
 
 def _spoken_scores(drawing: charts.Drawing) -> str:
-    said = (f"{s.model} {s.percent:.1f}%{_bracket(s.low, s.high)}" for s in drawing.scores)
+    said = (
+        f"{s.model} {s.percent:.1f}% {words.interval(s.low, s.high)}".rstrip()
+        for s in drawing.scores
+    )
     title = f"Total score in percent of {drawing.baseline}'s"
     return f"{title}, judged by {drawing.judge} with {drawing.prompt}: {'; '.join(said)}."
 
@@ -164,10 +137,10 @@ def _spoken_scores(drawing: charts.Drawing) -> str:
 def _spoken_win_rates(drawing: charts.Drawing) -> str:
     said = []
     for score in drawing.scores:
-        pair = drawing.against_baseline(score.model)
+        pair = drawing.against_baseline(score)
         if pair and pair.win_rate_b is not None:
-            interval = _bracket(pair.win_rate_b_low, pair.win_rate_b_high, 100)
-            said.append(f"{score.model} {100 * pair.win_rate_b:.1f}%{interval}")
+            interval = words.interval(pair.win_rate_b_low, pair.win_rate_b_high, 100)
+            said.append(f"{score.model} {100 * pair.win_rate_b:.1f}% {interval}".rstrip())
         elif score.model != drawing.baseline:
             said.append(f"{score.model} never met it")
     title = f"Win rate against {drawing.baseline}"
@@ -180,9 +153,3 @@ def _several(results: Results) -> bool:
 
 def _key(row: Any) -> tuple[str, str]:
     return row.judge, row.prompt
-
-
-def _bracket(low: float | None, high: float | None, times: float = 1, digits: int = 1) -> str:
-    if low is None or high is None:
-        return ""
-    return f" [{times * low:.{digits}f}, {times * high:.{digits}f}]"

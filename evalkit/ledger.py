@@ -1,0 +1,262 @@
+"""Files that are never half-written: ledgers that only grow, and files that are replaced whole.
+
+A ledger holds bought rows, one a line. Each is with the system when it was added and on disk soon
+after; a crash loses none that was counted. Nothing here knows which files there are or what a row
+says beyond its key.
+"""
+
+import errno
+import os
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+from filelock import FileLock, Timeout
+from pydantic import ValidationError
+
+from evalkit import jsonl
+from evalkit.errors import BadFile, BadPath, DiskFull, EvalkitError, Fault, Locked, reason
+from evalkit.records import Bought
+
+FSYNC_EVERY = 20  # rows
+
+Row = TypeVar("Row", bound=Bought)
+
+
+def write_whole(path: Path, content: str | bytes) -> Path:
+    """Write a file in one step: the old one stays until the new one is complete on disk."""
+    data = content.encode() if isinstance(content, str) else content
+    temporary = path.with_name(f".{os.getpid()}.tmp")  # as short as can be: `path` may be long
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(temporary, "wb") as stream:
+            stream.write(data)
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.replace(temporary, path)
+    except OSError as error:
+        raise refused(path, error) from error
+    finally:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+    return path
+
+
+def refuse_closed(path: Path) -> None:
+    """Raise BadPath where `path` could not be made, before anything else is."""
+    folder = next(parent for parent in path.parents if parent.exists())
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise BadPath(f"{path}: permission denied")
+
+
+def refused(path: Path, error: OSError, whole: int | None = None) -> EvalkitError:
+    """What a refused write is to a person; `whole`: how many new rows are safe in a ledger."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        what = "disk full" if error.errno == errno.ENOSPC else reason(error)
+        kept = "Nothing half-written" if whole is None else f"{whole} new rows are whole"
+        return DiskFull(f"{what} at {path}. {kept}. Make room, run it again")
+    return BadPath(f"{path}: {reason(error)}")
+
+
+class Ledger(Generic[Row]):
+    """A file of bought rows: it only grows, and every row in it is whole.
+
+    Reading takes no lock. A torn last line (a crash) is moved to `<file>.torn`, unless somebody
+    is writing: then it is simply not there yet. A bad line elsewhere is an error, until `repair`
+    has moved it to `<file>.bad`.
+    """
+
+    def __init__(self, path: Path, model: type[Row], tell: Callable[[str], None]) -> None:
+        self.path = path
+        self.model: type[Row] = model
+        self._tell = tell
+
+    def read(self) -> list[Row]:
+        """All rows, in the order in which they came; a doubled key counts once, the last one."""
+        rows, torn = self._sound()
+        if torn and (owed := self._set_aside(torn)):
+            self._tell(owed)
+        return rows
+
+    def first(self) -> Row | None:
+        """The first row that can be read, without reading the others."""
+        for line in jsonl.lines(self.path):
+            with suppress(jsonl.Malformed, ValidationError):
+                return self.model.model_validate(jsonl.parse(line.raw))
+        return None
+
+    def repair(self) -> None:
+        """Move every bad line to `<file>.bad`; the good ones stay as they are, byte for byte."""
+        if not self._scan()[1]:
+            return
+        with self._locked():
+            bad = [line for line, _ in self._scan()[1]]
+            aside = self._keep(".bad", [line.raw for line in bad])
+            good = self.path.read_bytes()
+            for line in reversed(bad):
+                good = good[: line.start] + good[line.end :]
+            write_whole(self.path, good)
+            count = f"{len(bad)} bad line{'s' * (len(bad) > 1)}"
+            self._tell(f"{self.path}: {count} moved to {aside.name}; what they held is owed")
+
+    @contextmanager
+    def writing(self) -> "Iterator[Writer[Row]]":
+        """Lock the ledger and append to it; raises Locked when another process has it."""
+        with self._locked():
+            rows, torn = self._sound() if self.path.exists() else ([], None)
+            if torn:
+                self._tell(self._cut(torn))
+            writer = Writer[Row](self.path, {row.key for row in rows})
+            try:
+                yield writer
+            finally:
+                writer.close()
+
+    def _sound(self) -> tuple[list[Row], jsonl.Line | None]:
+        """The rows, and the torn last line; raises BadFile when another line is bad."""
+        rows, bad, torn = self._scan()
+        if bad:
+            repair = "It was changed by hand or is damaged; --repair moves it aside"
+            raise BadFile([Fault(fault.where, f"{fault.what}. {repair}") for _, fault in bad])
+        return rows, torn
+
+    def _scan(self) -> tuple[list[Row], list[tuple[jsonl.Line, Fault]], jsonl.Line | None]:
+        rows: dict[tuple[Any, ...], Row] = {}
+        bad: list[tuple[jsonl.Line, Fault]] = []
+        for line in jsonl.lines(self.path):
+            try:
+                row = self.model.model_validate(jsonl.parse(line.raw))
+                rows[row.key] = row
+            except jsonl.Malformed as error:
+                if not line.ended:
+                    return list(rows.values()), bad, line
+                bad.append((line, Fault(f"{self.path}:{line.number}", error.what)))
+            except ValidationError as error:
+                what = "; ".join(jsonl.complaints(error, self.model))
+                bad.append((line, Fault(f"{self.path}:{line.number}", what)))
+        return list(rows.values()), bad, None
+
+    def _set_aside(self, torn: jsonl.Line) -> str | None:
+        try:
+            with self._locked():
+                if self.path.stat().st_size == torn.end:
+                    return self._cut(torn)
+        except Locked:
+            pass  # being written just now
+        except (BadPath, DiskFull):
+            return self._torn(torn, "left there, since it cannot be moved")
+        return None
+
+    def _cut(self, torn: jsonl.Line) -> str:
+        aside = self._keep(".torn", [torn.raw])
+        os.truncate(self.path, torn.start)
+        return self._torn(torn, f"saved as {aside.name}")
+
+    def _torn(self, torn: jsonl.Line, done: str) -> str:
+        found = re.search(rb'"question":\s*"([^"]+)"', torn.raw)
+        owed = f"question {found[1].decode('utf-8', 'replace')}" if found else "its question"
+        return f"{self.path}: last line torn (crash?) -> {done}; {owed} is owed"
+
+    def _keep(self, ending: str, lines: list[bytes]) -> Path:
+        """Add lines to the file `<file><ending>`, on disk before this returns."""
+        aside = self.path.with_name(self.path.name + ending)
+        try:
+            with open(aside, "ab") as stream:
+                stream.writelines(line + b"\n" for line in lines)
+                stream.flush()
+                os.fsync(stream.fileno())
+        except OSError as error:
+            raise refused(aside, error) from error
+        return aside
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        beside = self.path.with_name(f".{self.path.name}.lock")
+        try:
+            beside.parent.mkdir(parents=True, exist_ok=True)
+            lock = FileLock(beside)
+            lock.acquire(timeout=0)
+        except Timeout as error:
+            who = ""
+            with suppress(OSError):
+                who = beside.read_text("utf-8", "replace").strip()
+            known = f" ({who})" if who else ""
+            raise Locked(f"another evalkit{known} is writing {self.path}") from error
+        except OSError as error:
+            raise refused(self.path, error) from error
+        try:
+            with suppress(OSError):
+                beside.write_text(f"pid {os.getpid()}, since {datetime.now():%H:%M}")
+            yield
+        finally:
+            lock.release()
+
+
+class Writer(Generic[Row]):
+    """Appends rows; each is with the system when `add` returns, and on disk soon after.
+
+    `added` counts the rows that are new; the file is made with the first of them.
+    """
+
+    def __init__(self, path: Path, keys: set[tuple[Any, ...]]) -> None:
+        self.path = path
+        self.added = 0
+        self._keys = keys
+        self._synced = 0
+        self._file: int | None = None
+        self._end = 0
+
+    def add(self, row: Row) -> bool:
+        """Append one row, whole or not at all; False where its key is there already."""
+        if row.key in self._keys:
+            return False
+        if self._file is None:
+            self._file = self._open()
+        self._write(self._file, row.line().encode() + b"\n")
+        self._keys.add(row.key)
+        self.added += 1
+        if self.added % FSYNC_EVERY == 0:
+            self._sync(self._file)
+        return True
+
+    def close(self) -> None:
+        """Bring everything to disk."""
+        if self._file is None:
+            return
+        try:
+            self._sync(self._file)
+        finally:
+            os.close(self._file)
+
+    def _open(self) -> int:
+        try:
+            file = os.open(self.path, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o666)
+        except OSError as error:
+            raise refused(self.path, error) from error
+        self._end = os.lseek(file, 0, os.SEEK_END)
+        if self._end:
+            os.lseek(file, self._end - 1, os.SEEK_SET)
+            if os.read(file, 1) != b"\n":  # a last row that only lacks its line end
+                self._write(file, b"\n")
+        return file
+
+    def _write(self, file: int, data: bytes) -> None:
+        try:
+            rest = data
+            while rest:
+                rest = rest[os.write(file, rest) :]
+        except OSError as error:
+            os.ftruncate(file, self._end)
+            os.lseek(file, self._end, os.SEEK_SET)
+            raise refused(self.path, error, self.added) from error
+        self._end += len(data)
+
+    def _sync(self, file: int) -> None:
+        try:
+            os.fsync(file)
+        except OSError as error:
+            raise refused(self.path, error, self._synced) from error
+        self._synced = self.added
