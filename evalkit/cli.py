@@ -7,8 +7,11 @@ imported inside the verb that needs them. No number is computed here.
 
 import json
 import os
+import shlex
 import sys
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -57,27 +60,35 @@ def verbs(ctx: click.Context) -> None:
         click.echo(WELCOME.format(version=__version__))
 
 
+@dataclass(frozen=True)
+class _Common:
+    """What every verb on a workspace is told besides its own options."""
+
+    folder: str
+    category_default: str | None
+    repair: bool
+    as_json: bool
+
+
 def _common(verb: Callable[..., None]) -> Callable[..., None]:
-    """Options that every verb on a workspace takes."""
-    for option in reversed(
-        (
-            click.option(
-                "-C", "folder", metavar="DIR", default=".", help="The workspace; default: here."
-            ),
-            click.option(
-                "--category-default",
-                metavar="NAME",
-                help="File questions whose category no prompt knows under this one.",
-            ),
-            click.option(
-                "--repair", is_flag=True, help="Move bad lines of answers/ and reviews/ aside."
-            ),
-            click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout."),
-            click.option("--debug", is_flag=True, help="Show tracebacks."),
-        )
-    ):
-        verb = option(verb)
-    return verb
+    """Give a verb the options that all of them take; they reach it as one `_Common`."""
+
+    @click.option("-C", "folder", metavar="DIR", default=".", help="The workspace; default: here.")
+    @click.option(
+        "--category-default",
+        metavar="NAME",
+        help="File questions whose category no prompt knows under this one.",
+    )
+    @click.option("--repair", is_flag=True, help="Move bad lines of answers/ and reviews/ aside.")
+    @click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
+    @click.option("--debug", is_flag=True, expose_value=False, help="Show tracebacks.")
+    @wraps(verb)
+    def told(
+        folder: str, category_default: str | None, repair: bool, as_json: bool, **own: Any
+    ) -> None:
+        verb(_Common(folder, category_default, repair, as_json), **own)
+
+    return told
 
 
 @verbs.command("import", short_help="Bring in other tools' questions, answers and reviews.")
@@ -85,16 +96,7 @@ def _common(verb: Callable[..., None]) -> Callable[..., None]:
 @click.argument("path")
 @click.option("--bank", help="What to call the bank; default: the tool's own name for it.")
 @_common
-def import_(
-    tool: str,
-    path: str,
-    bank: str | None,
-    folder: str,
-    category_default: str | None,
-    repair: bool,
-    as_json: bool,
-    debug: bool,  # noqa: ARG001 - read in `run`
-) -> None:
+def import_(common: _Common, tool: str, path: str, bank: str | None) -> None:
     """Bring in another tool's files from PATH.
 
     TOOL is one of: vicuna (a folder with question.jsonl, answer/, review/), table (a CSV file of
@@ -103,16 +105,16 @@ def import_(
     """
     from evalkit import formats
 
-    workspace = _workspace(folder)
+    workspace = _workspace(common.folder)
     source = formats.load(tool)
     bank = source.BANK if bank is None else bank
     if bank is None:
         raise Missing("what shall the bank be called? Give --bank NAME")
-    if repair:
+    if common.repair:
         workspace.repair(bank)
     known = {answer.model: answer.served for answer in workspace.answers(bank)}
     found = source.read(Path(path), known)
-    found.questions = _filed(workspace, bank, found.questions, category_default)
+    found.questions = _filed(workspace, bank, found.questions, common.category_default)
     rows = [*found.answers, *found.reviews]
     new = workspace.append(bank, rows, found.questions)
     _tell(workspace)
@@ -127,8 +129,9 @@ def import_(
         what += f", {len(found.reviews)} reviews by {', '.join(judges)}"
     again = len(rows) - new
     written = workspace.bank_file(bank)
-    step = f"evalkit report --bank {bank} --open" if judges else f"look at {written}"
-    if as_json:
+    page = f"evalkit report --bank {shlex.quote(bank)} --open"
+    step = page if judges else f"look at {written}"
+    if common.as_json:
         counts = {
             "questions": len(found.questions),
             "answers": len(found.answers),
@@ -150,28 +153,24 @@ def import_(
 @click.option("--png", is_flag=True, help="Also write the chart as a picture.")
 @_common
 def report(
+    common: _Common,
     bank: str | None,
     baseline: str | None,
     open_page: bool,
     as_csv: bool,
     raw: bool,
     png: bool,
-    folder: str,
-    category_default: str | None,
-    repair: bool,
-    as_json: bool,
-    debug: bool,  # noqa: ARG001 - read in `run`
 ) -> None:
     """Write reports/<bank>.html, one page that needs nothing else, and reports/<bank>.json.
 
     The JSON file holds every number of the page; its schema is `evalkit.report.results.Results`.
     Without --bank and without reviews of your own it shows the sample that comes with evalkit.
     """
-    workspace = _workspace(folder)
+    workspace = _workspace(common.folder)
     bank = _only_bank(workspace) if bank is None else bank
-    if repair:
+    if common.repair:
         workspace.repair(bank)
-    questions = _filed(workspace, bank, workspace.questions(bank), category_default)
+    questions = _filed(workspace, bank, workspace.questions(bank), common.category_default)
     answers, reviews = workspace.answers(bank), workspace.reviews(bank)
 
     from evalkit.report import charts, words
@@ -180,18 +179,18 @@ def report(
     from evalkit.report.spreadsheet import spreadsheet
 
     found = results(bank, questions, answers, reviews, baseline)
-    files = [
-        workspace.write_report(bank, ".html", page(found)),
-        workspace.write_report(bank, ".json", found.model_dump_json(indent=1) + "\n"),
-    ]
+    made: dict[str, str | bytes] = {
+        ".html": page(found),
+        ".json": found.model_dump_json(indent=1) + "\n",
+    }
     if as_csv:
-        files.append(workspace.write_report(bank, ".csv", spreadsheet(found, raw=raw)))
+        made[".csv"] = spreadsheet(found, raw=raw)
     if png and (drawn := charts.drawings(found)):
-        picture = charts.png(charts.relative_scores(drawn[0]))
-        files.append(workspace.write_report(bank, ".png", picture))
+        made[".png"] = charts.png(charts.relative_scores(drawn[0]))
+    files = [workspace.write_report(bank, *content) for content in made.items()]
     _tell(workspace)
-    if as_json:
-        _print_json("report", found.model_dump(mode="json"), files, "")
+    if common.as_json:
+        _print_json("report", found.model_dump(mode="json"), files, f"open {files[0]}")
     else:
         click.echo(visible(words.table(found)))
         click.echo(visible(words.verdict(found)))

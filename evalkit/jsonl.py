@@ -57,12 +57,6 @@ class Found(Generic[Row]):
     rows: list[tuple[str, Row]] = field(default_factory=list)
     faults: list[Fault] = field(default_factory=list)
 
-    def checked(self) -> list[tuple[str, Row]]:
-        """The rows; raises BadFile with every fault when there is one."""
-        if self.faults:
-            raise BadFile(self.faults)
-        return self.rows
-
 
 def open_file(path: Path) -> BinaryIO:
     """Open a regular file for reading; raises BadPath that names it and what it is instead."""

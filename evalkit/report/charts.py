@@ -24,7 +24,7 @@ from evalkit.escape import visible
 from evalkit.report.results import Pair, RelativeScore, Results
 from evalkit.report.words import interval
 
-BASELINE, DIRECT, CHAINED, GRID = "#8b919c", "#3a6ea5", "#7fa3c7", "#8888887f"
+BASELINE, DIRECT, CHAINED, HATCH, GRID = "#8b919c", "#3a6ea5", "#6d97c2", "#4a7db2", "#8888887f"
 STYLE: Any = {
     "font.family": "sans-serif",
     "font.size": 11,
@@ -36,7 +36,7 @@ STYLE: Any = {
     "axes.edgecolor": "#888888",
     "hatch.linewidth": 0.8,
 }
-_CHAINED: dict[str, Any] = {"facecolor": CHAINED, "hatch": "///"}
+_CHAINED: dict[str, Any] = {"facecolor": CHAINED, "edgecolor": HATCH, "hatch": "///"}
 _REFERENCE: dict[str, Any] = {"color": "#888888", "linewidth": 1, "linestyle": (0, (4, 3))}
 WIDTH, ROW, VALUES = 5.2, 0.44, 1.55  # inches; VALUES is the column of numbers on the right
 
@@ -78,7 +78,7 @@ def relative_scores(drawing: Drawing) -> Figure:
     for place, score in enumerate(drawing.scores):
         direct = BASELINE if score.model == drawing.baseline else DIRECT
         kind = _CHAINED if score.via else {"color": direct}
-        axes.barh(place, score.percent or 0, 0.62, edgecolor="white", linewidth=0, **kind)
+        axes.barh(place, score.percent or 0, 0.62, linewidth=0, **kind)
         _whisker(axes, place, score.low, score.high)
         _value(axes, place, f"{score.percent:.1f}  {interval(score.low, score.high)}")
     axes.axvline(100, **_REFERENCE)
@@ -86,7 +86,7 @@ def relative_scores(drawing: Drawing) -> Figure:
     _label(axes, f"% of {_shortened(drawing.baseline)}'s total score, 95% interval")
     if via := sorted({name for score in drawing.scores for name in score.via}):
         label = f"by way of {', '.join(map(_shortened, via))}"
-        patch = Patch(edgecolor="white", linewidth=0, label=label, **_CHAINED)
+        patch = Patch(linewidth=0, label=label, **_CHAINED)
         where: Any = {"loc": "upper right", "bbox_to_anchor": (1, 1), "borderaxespad": 0}
         figure.legend(handles=[patch], frameon=False, **where)
     return figure

@@ -115,7 +115,7 @@ def _caveats(results: Results) -> list[str]:
             )
         if row.outside_scale:
             told.append(
-                f"{row.outside_scale} of {row.reviews} reviews by {row.judge} give a score of 0, "
+                f"{row.outside_scale} of {row.reviews} reviews by {row.judge} hold a score of 0, "
                 "below the scale of 1 to 10; it is counted as it stands."
             )
     return told
