@@ -214,7 +214,10 @@ def test_an_empty_folder_shows_the_sample_and_calls_it_one(evalkit, tmp_path):
     page = str(Text((tmp_path / "reports" / "sample.html").read_text()))
     assert "sample data" in page and "It measures nothing" in page
     assert "gpt-4" not in page.lower()
-    assert json.loads((tmp_path / "reports" / "sample.json").read_text())["sample"] is True
+    numbers = json.loads((tmp_path / "reports" / "sample.json").read_text())
+    assert (numbers["sample"], numbers["missing"]) == (True, [])
+    assert [(row["reviews"], row["unreadable"]) for row in numbers["reviews"]] == [(32, 0)]
+    assert "they measure nothing" in ran.out
 
 
 def test_own_reviews_come_before_the_sample(evalkit, tmp_path):

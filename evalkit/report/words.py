@@ -44,6 +44,8 @@ def table(results: Results) -> str:
     """The scores as a person reads them in a terminal: one row a model, numbers aligned."""
     judged = ", ".join(f"{row.judge} ({row.reviews} reviews)" for row in results.reviews)
     title = f"{results.bank}, judged by {judged}" if judged else results.bank
+    if results.sample:
+        title += ": sample data, written by hand; they measure nothing"
     if not results.relative_score:
         return title
     head = ("", f"% of {results.baseline}", *HEAD)
