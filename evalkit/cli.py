@@ -5,11 +5,13 @@ happened and what to type next. The result goes to stdout, words go to stderr. H
 imported inside the verb that needs them. No number is computed here.
 """
 
+import errno
 import json
 import os
 import shlex
 import sys
-from collections.abc import Callable, Iterable, Sequence
+import webbrowser
+from collections.abc import Callable, Iterable, Sequence, Sized
 from dataclasses import dataclass
 from functools import wraps
 from pathlib import Path
@@ -23,6 +25,7 @@ from evalkit.escape import visible
 
 if TYPE_CHECKING:
     from evalkit.records import Question
+    from evalkit.report.results import Results
     from evalkit.workspace import Workspace
 
 SAMPLE = "sample"
@@ -51,7 +54,11 @@ class _Verbs(click.Group):
         return super().resolve_command(ctx, args)
 
 
-@click.group(cls=_Verbs, invoke_without_command=True)
+@click.group(
+    cls=_Verbs,
+    invoke_without_command=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
 @click.version_option(__version__, "--version", message="evalkit %(version)s")
 @click.pass_context
 def verbs(ctx: click.Context) -> None:
@@ -61,8 +68,8 @@ def verbs(ctx: click.Context) -> None:
 
 
 @dataclass(frozen=True)
-class _Common:
-    """What every verb on a workspace is told besides its own options."""
+class _Everywhere:
+    """The options that every verb on a workspace takes."""
 
     folder: str
     category_default: str | None
@@ -70,8 +77,8 @@ class _Common:
     as_json: bool
 
 
-def _common(verb: Callable[..., None]) -> Callable[..., None]:
-    """Give a verb the options that all of them take; they reach it as one `_Common`."""
+def _on_a_workspace(verb: Callable[..., None]) -> Callable[..., None]:
+    """Give a verb the options that all of them take; they reach it as one `_Everywhere`."""
 
     @click.option("-C", "folder", metavar="DIR", default=".", help="The workspace; default: here.")
     @click.option(
@@ -83,20 +90,20 @@ def _common(verb: Callable[..., None]) -> Callable[..., None]:
     @click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
     @click.option("--debug", is_flag=True, expose_value=False, help="Show tracebacks.")
     @wraps(verb)
-    def told(
+    def command(
         folder: str, category_default: str | None, repair: bool, as_json: bool, **own: Any
     ) -> None:
-        verb(_Common(folder, category_default, repair, as_json), **own)
+        verb(_Everywhere(folder, category_default, repair, as_json), **own)
 
-    return told
+    return command
 
 
 @verbs.command("import", short_help="Bring in other tools' questions, answers and reviews.")
 @click.argument("tool")
 @click.argument("path")
 @click.option("--bank", help="What to call the bank; default: the tool's own name for it.")
-@_common
-def import_(common: _Common, tool: str, path: str, bank: str | None) -> None:
+@_on_a_workspace
+def import_(given: _Everywhere, tool: str, path: str, bank: str | None) -> None:
     """Bring in another tool's files from PATH.
 
     TOOL is one of: vicuna (a folder with question.jsonl, answer/, review/), table (a CSV file of
@@ -105,16 +112,16 @@ def import_(common: _Common, tool: str, path: str, bank: str | None) -> None:
     """
     from evalkit import formats
 
-    workspace = _workspace(common.folder)
+    workspace = _workspace(given.folder)
     source = formats.load(tool)
     bank = source.BANK if bank is None else bank
     if bank is None:
         raise Missing("what shall the bank be called? Give --bank NAME")
-    if common.repair:
+    if given.repair:
         workspace.repair(bank)
     known = {answer.model: answer.served for answer in workspace.answers(bank)}
     found = source.read(Path(path), known)
-    found.questions = _filed(workspace, bank, found.questions, common.category_default)
+    found.questions = _filed(workspace, bank, found.questions, given.category_default)
     rows = [*found.answers, *found.reviews]
     new = workspace.append(bank, rows, found.questions)
     _tell(workspace)
@@ -122,16 +129,16 @@ def import_(common: _Common, tool: str, path: str, bank: str | None) -> None:
         _say(line)
     models = sorted({answer.model for answer in found.answers})
     judges = sorted({review.judge for review in found.reviews})
-    what = f"{bank}: {len(found.questions)} questions"
+    what = f"{bank}: {_count(found.questions, 'question')}"
     if models:
-        what += f", {len(found.answers)} answers ({', '.join(models)})"
+        what += f", {_count(found.answers, 'answer')} ({', '.join(models)})"
     if judges:
-        what += f", {len(found.reviews)} reviews by {', '.join(judges)}"
+        what += f", {_count(found.reviews, 'review')} by {', '.join(judges)}"
     again = len(rows) - new
     written = workspace.bank_file(bank)
     page = f"evalkit report --bank {shlex.quote(bank)} --open"
     step = page if judges else f"look at {written}"
-    if common.as_json:
+    if given.as_json:
         counts = {
             "questions": len(found.questions),
             "answers": len(found.answers),
@@ -151,9 +158,9 @@ def import_(common: _Common, tool: str, path: str, bank: str | None) -> None:
 @click.option("--csv", "as_csv", is_flag=True, help="Also write the pairs as CSV.")
 @click.option("--raw", is_flag=True, help="CSV cells as they are, also those like formulas.")
 @click.option("--png", is_flag=True, help="Also write the chart as a picture.")
-@_common
+@_on_a_workspace
 def report(
-    common: _Common,
+    given: _Everywhere,
     bank: str | None,
     baseline: str | None,
     open_page: bool,
@@ -166,41 +173,58 @@ def report(
     The JSON file holds every number of the page; its schema is `evalkit.report.results.Results`.
     Without --bank and without reviews of your own it shows the sample that comes with evalkit.
     """
-    workspace = _workspace(common.folder)
+    if raw and not as_csv:
+        raise click.UsageError("--raw goes with --csv")
+    workspace = _workspace(given.folder)
     bank = _only_bank(workspace) if bank is None else bank
-    if common.repair:
+    if given.repair:
         workspace.repair(bank)
-    questions = _filed(workspace, bank, workspace.questions(bank), common.category_default)
+    questions = _filed(workspace, bank, workspace.questions(bank), given.category_default)
     answers, reviews = workspace.answers(bank), workspace.reviews(bank)
 
-    from evalkit.report import charts, words
+    from evalkit.report import words
     from evalkit.report.page import page
     from evalkit.report.results import results
     from evalkit.report.spreadsheet import spreadsheet
 
-    found = results(bank, questions, answers, reviews, baseline)
+    sample = workspace.is_shipped(bank) and bank == SAMPLE
+    found = results(bank, questions, answers, reviews, baseline, sample=sample)
     made: dict[str, str | bytes] = {
         ".html": page(found),
         ".json": found.model_dump_json(indent=1) + "\n",
     }
     if as_csv:
         made[".csv"] = spreadsheet(found, raw=raw)
-    if png and (drawn := charts.drawings(found)):
-        made[".png"] = charts.png(charts.relative_scores(drawn[0]))
+    if png:
+        made |= _pictures(found)
     files = [workspace.write_report(bank, *content) for content in made.items()]
     _tell(workspace)
-    if common.as_json:
+    if given.as_json:
         _print_json("report", found.model_dump(mode="json"), files, f"open {files[0]}")
     else:
         click.echo(visible(words.table(found)))
-        click.echo(visible(words.verdict(found)))
+        for sentence in words.verdicts(found):
+            click.echo(visible(sentence))
     for sentence in found.missing:
         _say(sentence)
     _say(f"wrote {', '.join(map(str, files))}")
     if not open_page:
         _say(f"Next: open {files[0]}, or run this again with --open")
-    elif click.launch(files[0].resolve().as_uri()) != 0:
+    elif not webbrowser.open(files[0].resolve().as_uri()):
         _say(f"no browser could be started; open {files[0]} yourself")
+
+
+def _pictures(found: "Results") -> dict[str, bytes]:
+    """The chart of each judging as PNG, by file ending."""
+    from evalkit.report import charts
+
+    pictures = [charts.picture(drawing) for drawing in charts.drawings(found)]
+    if not pictures:
+        _say("nothing to draw: no picture written")
+    if not all(picture.complete for picture in pictures):
+        _say("no font here has all characters of the picture; Noto Sans CJK has the Chinese")
+    endings = [".png", *(f".{number}.png" for number in range(2, len(pictures) + 1))]
+    return {ending: each.png for ending, each in zip(endings, pictures, strict=False)}
 
 
 def main() -> None:
@@ -228,7 +252,7 @@ def run(args: Sequence[str]) -> int:
             _say(line)
         return error.exit_code
     except click.ClickException as error:
-        _say(_misused(error))
+        _say(_misused(error, args))
         return 2
     except (KeyboardInterrupt, click.Abort):
         _say("interrupted")
@@ -238,22 +262,26 @@ def run(args: Sequence[str]) -> int:
             raise
         _close_stdout()
         return 0
-    except OSError as error:  # a file or our output: the outside, not a bug
-        if "--debug" in args:
+    except OSError as error:  # a file, or a full disk behind our output: not a bug
+        if "--debug" in args or (error.filename is None and error.errno != errno.ENOSPC):
             raise
         name = "the output" if error.filename is None else os.fsdecode(error.filename)
         _say(f"{name}: {reason(error)}")
         return 2
 
 
-def _misused(error: click.ClickException) -> str:
-    ctx: click.Context | None = getattr(error, "ctx", None)
+def _misused(error: click.ClickException, args: Sequence[str]) -> str:
+    verb = next((name for name in args if name in verbs.commands), None)
+    help_ = f"evalkit {verb} --help" if verb else "evalkit --help"
     if isinstance(error, click.exceptions.NoSuchOption):
-        options = [name for each in _parameters(ctx) for name in each]
+        options = {name for each in verbs.commands.values() for p in each.params for name in p.opts}
+        if error.option_name in options and verb:
+            return f"'{error.option_name}' goes behind the verb. See: {help_}"
         near = nearest(error.option_name, options)
-        return f"no option '{error.option_name}'." + (f" Did you mean '{near}'?" if near else "")
-    command = ctx.command_path if ctx else "evalkit"
-    return f"{error.format_message().rstrip('.').lower()}. See: {command} --help"
+        meant = f" Did you mean '{near}'?" if near else ""
+        return f"no option '{error.option_name}'.{meant} See: {help_}"
+    said = error.format_message().rstrip(".")
+    return f"{said[0].lower()}{said[1:]}. See: {help_}"
 
 
 def _workspace(folder: str) -> "Workspace":
@@ -288,7 +316,9 @@ def _filed(
     for question in questions:
         if question.category not in known:
             strange.setdefault(question.category, []).append(question.id)
-            question = question.model_copy(update={"category": default or question.category})
+            extra = question.extra | {"category": question.category}
+            refiled = {"category": default or question.category, "extra": extra}
+            question = question.model_copy(update=refiled)
         filed.append(question)
     if strange and default is None:
         hint = f"Known: {', '.join(known)}. --category-default NAME takes these questions in"
@@ -300,7 +330,13 @@ def _filed(
                 for name, ids in strange.items()
             ]
         )
+    for name, ids in strange.items():
+        workspace.told.append(f"{_some(ids)} filed under {default}, no prompt knows '{name}'")
     return filed
+
+
+def _count(rows: Sized, what: str) -> str:
+    return f"{len(rows)} {what}{'s' * (len(rows) != 1)}"
 
 
 def _some(ids: list[str]) -> str:
@@ -310,7 +346,7 @@ def _some(ids: list[str]) -> str:
 
 def _only_bank(workspace: "Workspace") -> str:
     judged = workspace.judged_banks()
-    own = [bank for bank in judged if bank != SAMPLE] or judged
+    own = [bank for bank in judged if not workspace.is_shipped(bank)] or judged
     if len(own) != 1:
         raise Missing(f"which bank? Give --bank, one of: {', '.join(own or workspace.banks())}")
     return own[0]
@@ -324,10 +360,6 @@ def _say(line: str) -> None:
 def _print_json(verb: str, values: dict[str, Any], files: list[Path], following: str) -> None:
     envelope = {"schema": 1, "verb": verb, "status": "done", "files": [str(f) for f in files]}
     click.echo(json.dumps({**envelope, "next": following, **values}, ensure_ascii=False))
-
-
-def _parameters(ctx: click.Context | None) -> list[list[str]]:
-    return [each.opts for each in ctx.command.params] if ctx else []
 
 
 def _close_stdout() -> None:

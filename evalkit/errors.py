@@ -9,7 +9,8 @@
     ├── Locked              another evalkit is writing here
     └── DiskFull            what was written so far is whole (exit 1: it can go on)
 
-Anything else is a bug of ours and keeps its traceback, but for an OSError that names a file.
+Anything else is a bug of ours and keeps its traceback, but for an OSError that names a file or
+tells of a full disk.
 This module prints nothing and ends nothing; the command line does both.
 """
 
@@ -52,7 +53,7 @@ class BadFile(EvalkitError):
         """One line a fault, the first `MOST_FAULTS` of them."""
         shown = [str(fault) for fault in self.faults[:MOST_FAULTS]]
         if more := len(self.faults) - len(shown):
-            shown.append(f"... and {more} more lines like these")
+            shown.append(f"... and {more} more like these")
         return shown
 
 

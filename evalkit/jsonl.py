@@ -1,4 +1,4 @@
-"""Lines of JSON, read strictly: every fault is found with its line and said in plain words.
+"""Files read strictly, lines of JSON above all: every fault with its line and in plain words.
 
 Reads any size as a stream, a row at a time. Splits at the newline byte and nowhere else, so a row
 may hold U+2028 or U+0085. It repairs nothing and writes nothing, and does not know what a row
@@ -7,7 +7,6 @@ means: the caller gives the record class.
 
 import json
 import math
-import re
 import stat
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -16,11 +15,11 @@ from typing import Any, BinaryIO, Generic, NoReturn, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from evalkit.errors import MOST_FAULTS, BadFile, BadPath, Fault, nearest, reason
+from evalkit.errors import BadFile, BadPath, Fault, nearest, reason
 
 MAX_ROW = 10_000_000  # bytes
+MOST_FOUND = 1000  # faults in one file, before reading on tells nothing more
 MAX_DEPTH = 100  # levels of lists and objects; more could not be written again
-HALF_SURROGATE = re.compile("[\ud800-\udfff]")
 MAX_ARRAY = 200_000_000  # bytes; an array cannot be read as a stream
 
 Row = TypeVar("Row", bound=BaseModel)
@@ -114,6 +113,20 @@ def files(folder: Path, *, below: bool = False) -> list[Path]:
     return sorted(found)
 
 
+def text(path: Path) -> str:
+    """A whole small text file (YAML, CSV) as UTF-8, read as strictly as rows are."""
+    with open_file(path) as stream:
+        raw = stream.read(MAX_ROW + 1)
+    if len(raw) > MAX_ROW:
+        raise BadFile([Fault(str(path), f"more than {MAX_ROW // 1_000_000} MB")])
+    _refuse_utf16(path, raw[:4])
+    try:
+        return raw.removeprefix(b"\xef\xbb\xbf").decode("utf-8")
+    except UnicodeDecodeError as error:
+        line = raw[: error.start].count(b"\n") + 1
+        raise BadFile([Fault(f"{path}:{line}", _not_utf8(error, raw))]) from error
+
+
 def parse(raw: bytes) -> dict[str, Any]:
     """One row's object. Raises Malformed for anything that strict JSON would not allow."""
     value = _decode(raw)
@@ -122,16 +135,12 @@ def parse(raw: bytes) -> dict[str, Any]:
     return value
 
 
-def mend(text: str) -> tuple[str, int]:
-    """`text` with each half surrogate replaced by U+FFFD, and how many there were."""
-    return HALF_SURROGATE.subn("\ufffd", text)
-
-
 def records(path: Path, model: type[Row]) -> Found[Row]:
     """Read a file of `model` rows: JSON lines, or one JSON array of objects.
 
-    Never stops at the first fault: `Found.faults` holds all of them. A fault that hides where the
-    next row begins (encoding of the file, a row past `MAX_ROW`) is raised as BadFile at once.
+    Never stops at the first fault: `Found.faults` holds the first `MOST_FOUND`. A fault that hides
+    where the next row begins (the file's encoding, a row past `MAX_ROW`) is raised as BadFile at
+    once.
     """
     found = Found[Row]()
     for where, raw in _rows(path):
@@ -146,7 +155,7 @@ def records(path: Path, model: type[Row]) -> Found[Row]:
         if len(found.faults) == 1 and not found.rows and _looks_like_csv(path):
             what = "looks like CSV, expected JSON lines. Try: evalkit import table"
             raise BadFile([Fault(f"{path}:1", f"{what} {path} --bank NAME")])
-        if len(found.faults) > 50 * MOST_FAULTS:
+        if len(found.faults) >= MOST_FOUND:
             break
     return found
 
@@ -174,6 +183,8 @@ def complaints(error: ValidationError, model: type[BaseModel]) -> list[str]:
             meant = known_as.get(name) or nearest(name, fields)
             hint = f" Did you mean '{meant}'?" if meant else f" Known: {', '.join(fields)}."
             said.append(f"unknown field '{name}'.{hint}")
+        elif each["type"] == "too_short":
+            said.append(f"'{name}' is empty")
         elif each["type"] == "missing":
             said.append(f"the field '{name}' is missing")
         elif each["type"] == "value_error":
@@ -204,8 +215,8 @@ def _array(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     try:
         items = _decode(raw.removeprefix(b"\xef\xbb\xbf"))
     except Malformed as fault:
-        where = [str(path), *(str(at) for at in (fault.line, fault.column) if at)]
-        raise BadFile([Fault(":".join(where), fault.what)]) from fault
+        place = [str(path), *(str(at) for at in (fault.line, fault.column) if at)]
+        raise BadFile([Fault(":".join(place), fault.what)]) from fault
     faults = [
         Fault(f"{path}: item {number}", f"expected an object {{...}}, found {_kind(item)}")
         for number, item in enumerate(items, 1)
@@ -214,7 +225,10 @@ def _array(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     if faults:
         raise BadFile(faults)
     for number, item in enumerate(items, 1):
-        yield f"{path}: item {number}", item
+        where = f"{path}: item {number}"
+        if len(raw) > MAX_ROW and len(json.dumps(item)) > MAX_ROW:
+            raise BadFile([Fault(where, f"a row of more than {MAX_ROW // 1_000_000} MB")])
+        yield where, item
 
 
 def _decode(raw: bytes) -> Any:
@@ -296,18 +310,4 @@ def _kind(value: Any) -> str:
 def _looks_like_csv(path: Path) -> bool:
     with open_file(path) as stream:
         head = stream.readline(10_000).decode("utf-8-sig", "replace").strip()
-    return not head.startswith(("{", "[", '{"')) and ("," in head or path.suffix == ".csv")
-
-
-def text(path: Path) -> str:
-    """A whole small text file (YAML, CSV) as UTF-8, read as strictly as rows are."""
-    with open_file(path) as stream:
-        raw = stream.read(MAX_ROW + 1)
-    if len(raw) > MAX_ROW:
-        raise BadFile([Fault(str(path), f"more than {MAX_ROW // 1_000_000} MB")])
-    _refuse_utf16(path, raw[:4])
-    try:
-        return raw.removeprefix(b"\xef\xbb\xbf").decode("utf-8")
-    except UnicodeDecodeError as error:
-        line = raw[: error.start].count(b"\n") + 1
-        raise BadFile([Fault(f"{path}:{line}", _not_utf8(error, raw))]) from error
+    return not head.startswith(("{", "[")) and ("," in head or path.suffix == ".csv")

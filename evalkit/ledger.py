@@ -37,22 +37,33 @@ def write_whole(path: Path, content: str | bytes) -> Path:
             stream.flush()
             os.fsync(stream.fileno())
         os.replace(temporary, path)
+        sync_folder(path.parent)
     except OSError as error:
-        raise refused(path, error) from error
+        raise write_error(path, error) from error
     finally:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
     return path
 
 
-def refuse_closed(path: Path) -> None:
+def sync_folder(folder: Path) -> None:
+    """Bring a new name in a folder to disk, where the system can."""
+    with suppress(OSError):
+        file = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(file)
+        finally:
+            os.close(file)
+
+
+def check_writable(path: Path) -> None:
     """Raise BadPath where `path` could not be made, before anything else is."""
     folder = next(parent for parent in path.parents if parent.exists())
     if not os.access(folder, os.W_OK | os.X_OK):
         raise BadPath(f"{path}: permission denied")
 
 
-def refused(path: Path, error: OSError, whole: int | None = None) -> EvalkitError:
+def write_error(path: Path, error: OSError, whole: int | None = None) -> EvalkitError:
     """What a refused write is to a person; `whole`: how many new rows are safe in a ledger."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         what = "disk full" if error.errno == errno.ENOSPC else reason(error)
@@ -75,7 +86,7 @@ class Ledger(Generic[Row]):
         self._tell = tell
 
     def read(self) -> list[Row]:
-        """All rows, in the order in which they came; a doubled key counts once, the last one."""
+        """All rows, in the order in which they came; of a doubled key the first one counts."""
         rows, torn = self._sound()
         if torn and (owed := self._set_aside(torn)):
             self._tell(owed)
@@ -119,8 +130,8 @@ class Ledger(Generic[Row]):
         """The rows, and the torn last line; raises BadFile when another line is bad."""
         rows, bad, torn = self._scan()
         if bad:
-            repair = "It was changed by hand or is damaged; --repair moves it aside"
-            raise BadFile([Fault(fault.where, f"{fault.what}. {repair}") for _, fault in bad])
+            way_on = "(mend the line, or --repair moves it aside)"
+            raise BadFile([Fault(fault.where, f"{fault.what} {way_on}") for _, fault in bad])
         return rows, torn
 
     def _scan(self) -> tuple[list[Row], list[tuple[jsonl.Line, Fault]], jsonl.Line | None]:
@@ -129,7 +140,7 @@ class Ledger(Generic[Row]):
         for line in jsonl.lines(self.path):
             try:
                 row = self.model.model_validate(jsonl.parse(line.raw))
-                rows[row.key] = row
+                rows.setdefault(row.key, row)
             except jsonl.Malformed as error:
                 if not line.ended:
                     return list(rows.values()), bad, line
@@ -169,7 +180,7 @@ class Ledger(Generic[Row]):
                 stream.flush()
                 os.fsync(stream.fileno())
         except OSError as error:
-            raise refused(aside, error) from error
+            raise write_error(aside, error) from error
         return aside
 
     @contextmanager
@@ -186,7 +197,7 @@ class Ledger(Generic[Row]):
             known = f" ({who})" if who else ""
             raise Locked(f"another evalkit{known} is writing {self.path}") from error
         except OSError as error:
-            raise refused(self.path, error) from error
+            raise write_error(self.path, error) from error
         try:
             with suppress(OSError):
                 beside.write_text(f"pid {os.getpid()}, since {datetime.now():%H:%M}")
@@ -215,7 +226,11 @@ class Writer(Generic[Row]):
             return False
         if self._file is None:
             self._file = self._open()
-        self._write(self._file, row.line().encode() + b"\n")
+        data = row.line().encode() + b"\n"
+        if len(data) > jsonl.MAX_ROW:
+            what = f"a row of more than {jsonl.MAX_ROW // 1_000_000} MB"
+            raise BadFile([Fault(str(self.path), what)])
+        self._write(self._file, data)
         self._keys.add(row.key)
         self.added += 1
         if self.added % FSYNC_EVERY == 0:
@@ -235,9 +250,11 @@ class Writer(Generic[Row]):
         try:
             file = os.open(self.path, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o666)
         except OSError as error:
-            raise refused(self.path, error) from error
+            raise write_error(self.path, error) from error
         self._end = os.lseek(file, 0, os.SEEK_END)
-        if self._end:
+        if not self._end:
+            sync_folder(self.path.parent)
+        else:
             os.lseek(file, self._end - 1, os.SEEK_SET)
             if os.read(file, 1) != b"\n":  # a last row that only lacks its line end
                 self._write(file, b"\n")
@@ -251,12 +268,12 @@ class Writer(Generic[Row]):
         except OSError as error:
             os.ftruncate(file, self._end)
             os.lseek(file, self._end, os.SEEK_SET)
-            raise refused(self.path, error, self.added) from error
+            raise write_error(self.path, error, self.added) from error
         self._end += len(data)
 
     def _sync(self, file: int) -> None:
         try:
             os.fsync(file)
         except OSError as error:
-            raise refused(self.path, error, self._synced) from error
+            raise write_error(self.path, error, self._synced) from error
         self._synced = self.added

@@ -2,21 +2,23 @@
 
 A reply is climbed down a ladder: the strict grammar first (what the prompt asked for, on a line of
 its own), then a tolerant pass that finds the same scores inside prose. In both the last match
-counts, and in both what the judge merely copied from the question or the answers is passed over:
-a question that holds the point `(10, 4)` must not become the score.
+counts, and what the judge merely copied from the question or the answers is passed over:
+a question that holds the point `(10, 4)` must not become the score. Two numbers of which one is
+not on the scale are no scores.
 
 A parser never guesses: a reply that it cannot read gives no scores and the reason. Nothing here
 knows a model, a file or what the scores will be used for.
 """
 
 import re
-import unicodedata
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Literal
 
 LOWEST, LOWEST_ASKED, HIGHEST = 0.0, 1.0, 10.0
+
+_FULL_WIDTH = {0xFF01 + n: 0x21 + n for n in range(94)} | {0x3000: 0x20}
 
 
 @dataclass(frozen=True)
@@ -30,12 +32,15 @@ class Reading:
 
 
 Parser = Callable[[str, Iterable[str]], Reading]
-Match = tuple[int, str, tuple[float, float]]
-"""Where it ends, the text that matched, the two numbers."""
+Match = tuple[str, tuple[float, float]]
+"""The text that matched, and its two numbers."""
 
 _NUMBER = r"(?<![\w.,-])(\d{1,3}(?:\.\d+)?)(?:\s*/\s*10)?(?![\w/%]|[.,]\d)"
 _GAP = r"(?:\s*[,;|&:]\s*|\s+(?:and\s+|vs\.?\s+)?)"
 _STRICT = re.compile(rf"^[\s(\[]*{_NUMBER}{_GAP}{_NUMBER}[\s)\].]*$")
+_NAMED_PAIR = re.compile(
+    rf"\b(?:scores?|ratings?|评分|得分)\s*[:=]\s*{_NUMBER}{_GAP}{_NUMBER}", re.IGNORECASE
+)
 _IN_BRACKETS = re.compile(rf"[(\[]\s*{_NUMBER}\s*,\s*{_NUMBER}\s*[)\]]")
 
 
@@ -61,12 +66,17 @@ def pair_scores(reply: str, shown: Iterable[str] = ()) -> Reading:
     seen_lines = {_squeeze(line) for each in seen for line in each.split("\n")}
     seen_text = "\n".join(map(_squeeze, seen))
     strict = list(_strict(text))
-    if own := [match for match in strict if _squeeze(match[1]) not in seen_lines]:
-        return _checked(own[-1], "strict")
-    if tolerant := [match for match in _tolerant(text) if _squeeze(match[1]) not in seen_text]:
-        return _checked(max(tolerant), "tolerant")
-    if strict:  # an answer holds the very line; no other reading is left
-        return _checked(strict[-1], "strict")
+    own = [match for match in strict if _squeeze(match[0]) not in seen_lines]
+    ladder: list[tuple[Literal["strict", "tolerant"], list[Match]]] = [("strict", own)]
+    for grammar in _IN_PROSE:
+        found = [match for match in grammar(text) if _squeeze(match[0]) not in seen_text]
+        ladder.append(("tolerant", found))
+    ladder.append(("strict", strict))  # an answer holds the very line; no other reading is left
+    for rung, matches in ladder:
+        if on_scale := [numbers for _, numbers in matches if max(numbers) <= HIGHEST]:
+            return _read(on_scale, rung)
+    if outside := [numbers for _, matches in ladder for _, numbers in matches]:
+        return Reading(None, unreadable="outside the scale: {:g} {:g}".format(*outside[-1]))
     return Reading(None, unreadable="no pair of scores found")
 
 
@@ -75,34 +85,46 @@ PARSERS: dict[str, Parser] = {"pair_scores": pair_scores}
 
 
 def _strict(text: str) -> Iterator[Match]:
-    end = 0
     for line in text.split("\n"):
-        end += len(line) + 1
         if found := _STRICT.match(line):
-            yield end, line, (float(found[1]), float(found[2]))
+            yield line, (float(found[1]), float(found[2]))
 
 
-def _tolerant(text: str) -> Iterator[Match]:
+def _labelled(text: str) -> Iterator[Match]:
     labels = list(_LABEL.finditer(text))
     for one, two in pairwise(labels):
         if one["first"] and not two["first"]:
-            yield two.end(), text[one.start() : two.end()], (float(one[2]), float(two[2]))
+            yield text[one.start() : two.end()], (float(one[2]), float(two[2]))
+
+
+def _together(text: str) -> Iterator[Match]:
+    for found in _NAMED_PAIR.finditer(text):
+        yield found[0], (float(found[1]), float(found[2]))
+
+
+def _in_brackets(text: str) -> Iterator[Match]:
     for found in _IN_BRACKETS.finditer(text):
-        yield found.end(), found[0], (float(found[1]), float(found[2]))
+        yield found[0], (float(found[1]), float(found[2]))
 
 
-def _checked(match: Match, rung: Literal["strict", "tolerant"]) -> Reading:
-    _, _, scores = match
-    if max(scores) > HIGHEST or min(scores) < LOWEST:
-        return Reading(None, unreadable=f"outside the scale: {scores[0]:g} {scores[1]:g}")
-    flags = ("outside_scale",) if min(scores) < LOWEST_ASKED else ()
-    return Reading(scores, rung, flags)
+_IN_PROSE = (_labelled, _together, _in_brackets)
+"""The tolerant grammars, the surest first."""
+
+
+def _read(verdicts: list[tuple[float, float]], rung: Literal["strict", "tolerant"]) -> Reading:
+    """The last verdict; more than one that differ are flagged."""
+    flags = []
+    if min(verdicts[-1]) < LOWEST_ASKED:
+        flags.append("outside_scale")
+    if len(set(verdicts)) > 1:
+        flags.append("several_verdicts")
+    return Reading(verdicts[-1], rung, tuple(flags))
 
 
 def _plain(text: str) -> str:
-    """Full-width digits and signs to ASCII, line ends to newlines, emphasis marks away."""
-    text = unicodedata.normalize("NFKC", text).replace("\r\n", "\n").replace("\r", "\n")
-    return re.sub(r"[*_`#]", "", text)
+    """Full-width characters to ASCII, line ends to newlines, emphasis and heading marks away."""
+    text = text.translate(_FULL_WIDTH).replace("\r\n", "\n").replace("\r", "\n")
+    return re.sub(r"[*_`]|(?m:^#+\s)", "", text)
 
 
 def _squeeze(text: str) -> str:

@@ -4,7 +4,7 @@ A prompt file is YAML that is checked whole before it is used. Nothing in it is 
 This module knows no model and sends nothing.
 """
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -35,10 +35,22 @@ class JudgePrompt(BaseModel):
         return name
 
 
+class _Strict(yaml.SafeLoader):
+    """A loader that refuses a key that stands twice, as the reader of JSON rows does."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        for key in keys:
+            if keys.count(key) > 1:
+                what = f"the key '{key}' stands twice"
+                raise yaml.constructor.ConstructorError(problem=what, problem_mark=node.start_mark)
+        return super().construct_mapping(node, deep)
+
+
 def load_judge(path: Path) -> JudgePrompt:
     """Read prompts/judge/<name>.yaml. Raises BadFile with what is wrong and where."""
     try:
-        value: Any = yaml.safe_load(jsonl.text(path))
+        value: Any = yaml.load(jsonl.text(path), Loader=_Strict)
         return JudgePrompt.model_validate(value)
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
@@ -46,6 +58,9 @@ def load_judge(path: Path) -> JudgePrompt:
     except ValidationError as error:
         faults = [Fault(str(path), what) for what in jsonl.complaints(error, JudgePrompt)]
         raise BadFile(faults) from error
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        what = f"not valid YAML: {str(error).splitlines()[0]}"
+        raise BadFile([Fault(str(path), what)]) from error
 
 
 def categories(files: Mapping[str, Path]) -> list[str]:

@@ -1,8 +1,8 @@
 """Question, Answer, Review: the three records that flow through everything.
 
 A Question is written by hand. An Answer and a Review are bought: each is one call to a model,
-kept word for word, with the hash of what was asked, so that a row is never mixed with rows of
-another question, prompt or answer.
+kept word for word, with the hash of what was asked, so that rows of another question, prompt or
+answer can be told apart from it.
 
 These classes check themselves and nothing else. They know no file, no model and no statistic.
 """
@@ -89,7 +89,9 @@ class Bought(Record):
     served: str | None = None
     """The model id that the service said it was; None where it did not say."""
     asked: str
-    """`short_hash` of exactly what was sent: messages, sampling parameters, model id."""
+    """`short_hash` of exactly what was sent: messages, sampling parameters, model id.
+
+    Of an imported row: of what makes it itself in its own tool."""
     sample: int = 0
     reasoning: str | None = None
     usage: Usage | None = None
@@ -145,4 +147,6 @@ class Review(Bought):
             raise ValueError(f"{len(self.shown)} shown, but {len(self.answers)} answers")
         if self.scores is not None and len(self.scores) != len(self.shown):
             raise ValueError(f"{len(self.shown)} shown, but {len(self.scores)} scores")
+        if self.scores is not None and min(self.scores) < 0:
+            raise ValueError("a score below 0")
         return self

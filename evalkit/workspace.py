@@ -20,14 +20,17 @@ from typing import TypeVar
 
 from evalkit import jsonl
 from evalkit.errors import BadFile, BadName, Fault, Unknown
-from evalkit.ledger import Ledger, refuse_closed, write_whole
+from evalkit.ledger import Ledger, check_writable, write_whole
 from evalkit.records import Answer, Bought, Question, Review
 
 LONGEST_NAME = 120  # bytes, as a file name without its ending
 
 _IN_WHEEL = Path(__file__).parent / "shipped"
 SHIPPED = _IN_WHEEL if _IN_WHEEL.is_dir() else Path(__file__).parent.parent
-"""What came with evalkit: `evalkit/shipped` in a wheel, the checkout itself in a checkout."""
+"""Where what came with evalkit lies: `evalkit/shipped` in a wheel, the checkout in a checkout."""
+
+SHIPPED_BANKS = ("sample",)
+"""What came: in a checkout other banks may lie there too, and they are its user's own."""
 
 Row = TypeVar("Row", bound=Bought)
 
@@ -94,17 +97,24 @@ class Workspace:
 
     def banks(self) -> list[str]:
         """The names of all banks that can be used here."""
-        files = [file for root in self._roots() for file in jsonl.files(root / "questions")]
-        return sorted({file.stem for file in files})
+        own = {file.stem for file in jsonl.files(self.root / "questions")}
+        return sorted(own | set(SHIPPED_BANKS))
 
     def bank_file(self, bank: str) -> Path:
         """Where the workspace's own bank of this name lies, or would."""
         return self.root / "questions" / f"{file_stem(bank)}.jsonl"
 
+    def is_shipped(self, bank: str) -> bool:
+        """Whether this is a bank that came with evalkit, not one of the workspace's own."""
+        own, shipped = self.bank_file(bank), self.shipped / "questions" / f"{bank}.jsonl"
+        return bank in SHIPPED_BANKS and (not own.exists() or own.samefile(shipped))
+
     def questions(self, bank: str) -> list[Question]:
         """A bank's questions, checked whole: every fault of the file is told at once."""
-        path = self._found(Path("questions", f"{file_stem(bank)}.jsonl"))
-        if path is None:
+        path = self.bank_file(bank)
+        if self.is_shipped(bank):
+            path = self.shipped / "questions" / path.name
+        elif not path.exists():
             raise Unknown("bank", bank, self.banks(), "A bank is a file questions/NAME.jsonl")
         found = jsonl.records(path, Question)
         if faults := found.faults + jsonl.doubled(found.rows, "id"):
@@ -116,7 +126,7 @@ class Workspace:
     def prompts(self, kind: str) -> dict[str, Path]:
         """The prompt files of a kind (`judge`, `chat`) by name."""
         found: dict[str, Path] = {}
-        for root in self._roots():
+        for root in (self.root, self.shipped):
             for file in sorted((root / "prompts" / kind).glob("*.yaml")):
                 found.setdefault(file.stem, file)
         return found
@@ -133,19 +143,16 @@ class Workspace:
 
     def judged_banks(self) -> list[str]:
         """The banks that have reviews."""
-        folders = {
-            file.parent
-            for root in self._roots()
-            for file in jsonl.files(root / "reviews", below=True)
-        }
-        return sorted({folder.name for folder in folders if folder.parent.name == "reviews"})
+        return [bank for bank in self.banks() if self.ledgers("reviews", bank, Review)]
 
     def ledgers(self, kind: str, bank: str, model: type[Row]) -> list[Ledger[Row]]:
-        """The ledgers of a bank in the folder `kind`, by file name; the workspace's own win."""
+        """The ledgers of a bank in the folder `kind`, by file name.
+
+        A shipped bank has the shipped ones too; the workspace's own of the same name go first.
+        """
         place = Path(kind, file_stem(bank))
-        found = {
-            file.name: file for r in reversed(self._roots()) for file in jsonl.files(r / place)
-        }
+        roots = [self.shipped, self.root] if self.is_shipped(bank) else [self.root]
+        found = {file.name: file for root in roots for file in jsonl.files(root / place)}
         return [Ledger(file, model, self.told.append) for _, file in sorted(found.items())]
 
     def append(self, bank: str, rows: Iterable[Bought], questions: Sequence[Question] = ()) -> int:
@@ -164,7 +171,7 @@ class Workspace:
         if questions:
             self._refuse_other(bank, questions)
         for path in (*homes, *([self.bank_file(bank)] if questions else [])):
-            refuse_closed(path)
+            check_writable(path)
         with ExitStack() as stack:
             writers = [
                 (stack.enter_context(Ledger(path, type(own[0]), self.told.append).writing()), own)
@@ -175,10 +182,11 @@ class Workspace:
             return sum(writer.add(row) for writer, own in writers for row in own)
 
     def repair(self, bank: str) -> None:
-        """Move the bad lines of a bank's ledgers aside, so that the rest can be read."""
+        """Move the bad lines of a bank's own ledgers aside, so that the rest can be read."""
         for kind, model in (("answers", Answer), ("reviews", Review)):
             for ledger in self.ledgers(kind, bank, model):
-                ledger.repair()
+                if ledger.path.is_relative_to(self.root):
+                    ledger.repair()
 
     # -- computed
 
@@ -187,12 +195,6 @@ class Workspace:
         return write_whole(self.root / "reports" / f"{file_stem(bank)}{ending}", content)
 
     # -- inside
-
-    def _roots(self) -> tuple[Path, ...]:
-        return (self.root, self.shipped)
-
-    def _found(self, place: Path) -> Path | None:
-        return next((root / place for root in self._roots() if (root / place).exists()), None)
 
     def _home(self, bank: str, row: Bought) -> tuple[Path, str]:
         match row:
@@ -211,7 +213,9 @@ class Workspace:
             if other.casefold() == path.stem.casefold() and other != path.stem:
                 raise BadName(f"'{bank}' and '{other}' would share one file. Give another --bank")
         if path.exists() and self.questions(bank) != list(questions):
-            raise BadName(f"{path} stands already, with other questions. Give another --bank")
+            raise BadName(
+                f"{path} stands already, with other questions. Give another --bank, or move it away"
+            )
 
     def _refuse_shared(self, bank: str, owners: dict[str, set[str]]) -> None:
         """Raise BadName where two names share one file.

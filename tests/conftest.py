@@ -13,7 +13,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 OFFLINE = Path(__file__).parent / "offline"
-PUBLISHED = ROOT.parent / "shared" / "data"
+PUBLISHED = Path(os.environ.get("EVALKIT_PUBLISHED", ROOT.parent / "shared" / "data"))
 
 REFUSED = Path(tempfile.mkdtemp(prefix="evalkit-tests-")) / "refused"
 

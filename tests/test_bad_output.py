@@ -69,7 +69,7 @@ def test_55_head_in_a_shell(tmp_path):
     command = ["bash", "-c", piped, "-", *EVALKIT, "report"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0
-    assert done.stdout.startswith("sample, judged by ")
+    assert done.stdout.startswith("sample: sample data")
     assert all(line.startswith("evalkit: ") for line in done.stderr.splitlines())
 
 
@@ -127,7 +127,7 @@ def test_55_a_report_where_all_of_these_come_together(tmp_path, monkeypatch):
     change(monkeypatch, {**ASCII, "COLUMNS": "20", "TERM": "dumb", "HOME": None})
     ran = spawn(*REPORT, "--baseline", "b\x1b[31m", cwd=tmp_path, encoding="utf-8")
     assert ran.code == 0, ran.err
-    assert len(ran.out.splitlines()) == 5
+    assert len(ran.out.splitlines()) == 6
     assert "\x1b" not in ran.out + ran.err
     assert all(line.startswith("evalkit: ") for line in ran.err.splitlines()), ran.err
     assert "模型" in computed(tmp_path)["models"]

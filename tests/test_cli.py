@@ -36,11 +36,14 @@ def test_every_step_of_the_first_screen_is_a_command_that_exists(evalkit):
         (["rport"], "no verb 'rport'. Did you mean 'report'? There is: import, report."),
         (["report", "--bnak", "x"], "no option '--bnak'. Did you mean '--bank'?"),
         (["report", "--bank"], "option '--bank' requires an argument."),
-        (["import", "vicuna"], "missing argument 'path'. See: evalkit import --help"),
+        (["import", "vicuna"], "missing argument 'PATH'. See: evalkit import --help"),
         (["import", "vicunna", "x"], "no format 'vicunna'. Did you mean 'vicuna'?"),
         (["import", "table", "x.csv"], "what shall the bank be called? Give --bank NAME"),
         (["report", "--bank", "smaple"], "no bank 'smaple'. Did you mean 'sample'?"),
         (["report", "-C", "nowhere"], "nowhere: no such folder"),
+        (["report", "-C"], "option '-C' requires an argument. See: evalkit report --help"),
+        (["-C", "x", "report"], "'-C' goes behind the verb. See: evalkit report --help"),
+        (["report", "--raw"], "--raw goes with --csv. See: evalkit report --help"),
     ],
 )
 def test_a_slip_is_one_line_with_the_way_on(evalkit, tmp_path, args, told):
@@ -49,6 +52,18 @@ def test_a_slip_is_one_line_with_the_way_on(evalkit, tmp_path, args, told):
     assert len(ran.lines) == 1 and ran.lines[0].startswith(told), ran.err
     assert ran.err.startswith("evalkit: ") and ran.out == ""
     assert list(tmp_path.iterdir()) == []
+
+
+def test_h_is_help(evalkit):
+    assert evalkit("-h").out == evalkit("--help").out
+    assert evalkit("report", "-h").out.startswith("Usage: evalkit report")
+
+
+def test_open_without_a_browser_says_so(evalkit, monkeypatch):
+    monkeypatch.setattr("webbrowser.open", lambda url: False)
+    ran = evalkit("report", "--open")
+    assert ran.code == 0
+    assert ran.lines[-1] == "no browser could be started; open reports/sample.html yourself"
 
 
 def test_import_says_one_object_to_programs(evalkit, tmp_path_factory):
@@ -69,6 +84,26 @@ def test_import_says_one_object_to_programs(evalkit, tmp_path_factory):
         "told": ["scores read from the text: 2 strictly, 0 tolerantly"],
     }
     assert json.loads(evalkit("import", "vicuna", source, "--json").out)["new_rows"] == 0
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
+def test_a_spreadsheet_may_write_semicolons_or_tabs(evalkit, tmp_path, delimiter):
+    lines = [["id", "category", "turn_1"], ["f1", "fermi", "Why, and how; and?"]]
+    text = "\n".join(delimiter.join(f'"{cell}"' for cell in line) for line in lines)
+    (tmp_path / "bank.csv").write_text(text)
+    assert evalkit("import", "table", "bank.csv", "--bank", "mine").code == 0
+    row = json.loads((tmp_path / "questions" / "mine.jsonl").read_text())
+    assert row["turns"] == ["Why, and how; and?"]
+
+
+def test_a_category_that_is_filed_elsewhere_is_kept_and_told(evalkit, tmp_path):
+    (tmp_path / "bank.csv").write_text("id,category,turns\nq1,客服,Why?\nq2,math,How?\n")
+    args = ("import", "table", "bank.csv", "--bank", "mine", "--category-default", "generic")
+    ran = evalkit(*args)
+    assert (ran.code, ran.out) == (0, "mine: 2 questions\n")
+    assert "question q1 filed under generic, no prompt knows '客服'" in ran.lines
+    row = json.loads((tmp_path / "questions" / "mine.jsonl").read_text().splitlines()[0])
+    assert (row["category"], row["extra"]) == ("generic", {"category": "客服"})
 
 
 def test_a_bank_from_a_spreadsheet(evalkit, tmp_path):
@@ -97,6 +132,8 @@ def test_a_bank_from_a_spreadsheet(evalkit, tmp_path):
 @pytest.mark.parametrize(
     ("text", "told"),
     [
+        ("id;category\nf1;fermi\n", "bank.csv:1: no column 'turns'"),
+        ("id,category,turn_1\nf1,fermi,\n", "bank.csv:2: 'turns' is empty"),
         ("id,category\nf1,fermi\n", "bank.csv:1: no column 'turns'"),
         ("id,category,turn_1\nf1,fermi\n", "bank.csv:2: has more or fewer cells than the header"),
         ("id,category,turn_1\n,fermi,x\n", "bank.csv:2: the field 'id' is missing"),

@@ -48,6 +48,23 @@ def test_one_question_gives_a_value_and_no_interval():
     assert product([(one * 4, one * 2), (one * 2, one)]) == Estimate(0.25)
 
 
+def test_no_spread_is_no_certainty():
+    a, b = np.full(4, 8.0), np.full(4, 7.0)
+    for found in (ratio(a, b), stratified_ratio(a, b, list("xxyy")), product([(a, b), (b, a)])):
+        assert found.se == pytest.approx(0, abs=1e-12)
+        assert (found.low, found.high) == (None, None)
+
+
+def test_a_chain_is_as_sure_as_its_thinnest_link():
+    a, b = RNG.uniform(4, 10, 40), RNG.uniform(4, 10, 40)
+    few = np.where(np.arange(40) < 3, b, np.nan)
+    found = product([(a, b), (few, np.where(np.isnan(few), np.nan, a))])
+    assert found.high - found.value == pytest.approx(found.se * stats.t.ppf(0.975, 2))
+    # The thin link alone: three questions, and nothing of the thick one.
+    alone = ratio(few[:3], a[:3])
+    assert found.se / found.value > 0.5 * alone.se / alone.value
+
+
 def test_nothing_gives_nothing():
     none = np.array([])
     assert (

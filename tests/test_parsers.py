@@ -36,6 +36,8 @@ def test_scores_on_a_line_of_their_own(reply):
         "Answer A: 8, Answer B: 9.",
         "Assistant 1's score: 8; Assistant 2's score: 9",
         "So the scores are (8, 9) for the two.",
+        "Scores: 8 9",
+        "Assistant 1: 8.0\nAssistant 2: 9\nSee [1, 2] for what was missed.",
         "助手1：8\n助手2：9",
         "Assistant 1: x = 3\nAssistant 2:\n1. Simplify\n\nAssistant 1: 8\nAssistant 2: 9",
     ],
@@ -62,6 +64,8 @@ def test_scores_in_prose(reply):
         ("Both are fine: 8 or 9, I would say.", "no pair"),
         ("11 9", "outside the scale"),
         ("8 100", "outside the scale"),
+        ("8½ 9", "no pair"),
+        ("#1 #2", "no pair"),
         ("Assistant 1: 11\nAssistant 2: 9", "outside the scale"),
     ],
 )
@@ -77,8 +81,11 @@ def test_zero_is_read_and_flagged():
     assert pair_scores("1 10").flags == ()
 
 
-def test_the_last_verdict_counts():
+def test_the_last_verdict_counts_and_that_there_were_several_is_flagged():
     assert pair_scores("3 4\nOn second thoughts:\n8 9").scores == (8, 9)
+    assert pair_scores("3 4\nOn second thoughts:\n8 9").flags == ("several_verdicts",)
+    assert pair_scores("8 9\nAgain:\n8 9").flags == ()
+    assert pair_scores("8 9\nThe sum is\n100 200").scores == (8, 9)
     assert pair_scores("A first look gives (3, 4), in the end it is (8, 9).").scores == (8, 9)
 
 

@@ -59,6 +59,10 @@ def test_a_prompt_of_ones_own_brings_its_categories(file, evalkit, tmp_path):
         ("shows: 1", "show: 1", "unknown field 'show'. Did you mean 'shows'?"),
         ("shows: 1", "", "the field 'shows' is missing"),
         ("shows: 1", "shows: [1", "not valid YAML"),
+        ("shows: 1", "shows: 1\nshows: 1", "not valid YAML: the key 'shows' stands twice"),
+        ("shows: 1", "shows: 2001-99-99", "not valid YAML"),
+        ("shows: 1", "shows: 1\x07", "not valid YAML"),
+        ("shows: 1", "shows: " + "[" * 5000, "not valid YAML"),
         ("alchemy: The", "alchemy: !!python/name:os.system x", "not valid YAML"),
     ],
 )

@@ -125,12 +125,12 @@ def test_chain_interval_agrees_with_a_bootstrap_of_questions(vicuna_blog):
     import numpy as np
 
     from evalkit.formats import vicuna
-    from evalkit.stats import rates
+    from evalkit.stats import chains
     from evalkit.stats.battles import battles
 
     found = vicuna.read(vicuna_blog, {})
     table = battles(found.reviews, {q.id: q.category for q in found.questions}, "gpt-3.5-turbo")
-    given = rates.relative_scores(table, "gpt-3.5-turbo").set_index("model")["se"]
+    given = chains.relative_scores(table, "gpt-3.5-turbo").set_index("model")["se"]
     scores = table.pivot(index="question", columns="a", values=["score_a", "score_b"])
     draws = np.random.default_rng(1).multinomial(80, [1 / 80] * 80, size=4000)
     sums = {side: draws @ scores[side].to_numpy() for side in ("score_a", "score_b")}

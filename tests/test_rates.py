@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from evalkit.records import Review
-from evalkit.stats import rates
+from evalkit.stats import chains, rates
 from evalkit.stats.battles import battles, by_question
 
 MODELS = ("base", "m1", "m2", "m3")
@@ -38,7 +38,7 @@ def reviews(rows):
 
 def tables(reviews, baseline="base"):
     table = battles(reviews, CATEGORIES, baseline)
-    return rates.pairs(table), rates.by_category(table), rates.relative_scores(table, baseline)
+    return rates.pairs(table), rates.by_category(table), chains.relative_scores(table, baseline)
 
 
 def same(one, other, but=()):
@@ -56,9 +56,9 @@ def test_swapping_the_order_shown_of_every_row_changes_no_table(rows):
 
 @settings(max_examples=20, deadline=None)
 @given(rows)
-def test_doubling_every_row_changes_nothing(rows):
+def test_doubling_every_row_changes_no_estimate(rows):
     once = reviews(rows)
-    same(tables(once), tables(once + once))
+    same(tables(once), tables(once + once), but=["reviews", "unreadable", "reviews_a_first"])
 
 
 @settings(max_examples=20, deadline=None)
@@ -175,6 +175,29 @@ def test_between_equal_chains_the_surer_one_is_taken():
     assert chart(said)["via"]["m3"] == ("m2",)
 
 
+def test_a_chain_over_a_single_question_has_no_interval_and_is_the_last_choice():
+    thin = [("q0", ("base", "m1"), (8, 6), 0), ("q0", ("m1", "m3"), (8, 8), 0)]
+    found = chart(thin).loc["m3"]
+    assert (found["percent"], found["questions"]) == (75, 1)
+    assert pd.isna(found["low"]) and pd.isna(found["se"])
+    wide = [(f"q{n}", ("base", "m2"), (8, 4 + n % 3), 0) for n in range(8)]
+    wide += [(f"q{n}", ("m2", "m3"), (8, 5 + n % 2), 0) for n in range(8)]
+    assert chart(thin + wide)["via"]["m3"] == ("m2",)
+
+
+def test_a_score_of_zero_is_a_percentage_and_ends_a_chain():
+    said = [(f"q{n}", ("base", "m1"), (8, 0), 0) for n in range(4)]
+    said += [(f"q{n}", ("m1", "m2"), (4, 8), 0) for n in range(4)]
+    found = chart(said)["percent"]
+    assert found["m1"] == 0
+    assert math.isnan(found["m2"])
+
+
+def test_a_baseline_that_scored_zero_has_no_percentages():
+    found = chart([(f"q{n}", ("base", "m1"), (0, 8), 0) for n in range(4)])["percent"]
+    assert found["base"] == 100 and math.isnan(found["m1"])
+
+
 def test_a_model_that_nothing_connects_has_no_percent():
     found = chart([("q0", ("base", "m1"), (8, 4), 0), ("q0", ("m2", "m3"), (8, 4), 0)])
     assert found["percent"][["m2", "m3"]].isna().all()
@@ -184,7 +207,7 @@ def test_a_chain_joins_questions_by_id_and_bears_missing_ones():
     first = [(f"q{n}", ("base", "m1"), (8, 4 + n % 2), 0) for n in range(6)]
     second = [(f"q{n}", ("m1", "m2"), (8, 4 + n % 3), 0) for n in range(8, 2, -1)]
     found = chart(first + second).loc["m2"]
-    assert found["questions"] == 9
+    assert found["questions"] == 6  # on each of the two links
     assert found["percent"] == pytest.approx(100 * (27 / 48) * (30 / 48))
     assert found["low"] < found["percent"] < found["high"]
 

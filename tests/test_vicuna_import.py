@@ -144,11 +144,43 @@ def test_the_same_pair_judged_twice_is_two_samples(evalkit, source, tmp_path):
     write_lines(source / "review" / "dir" / "review.jsonl", [one, two, again])
     assert evalkit("import", "vicuna", source).code == 0
     judged = rows(tmp_path, "reviews/vicuna80/*.jsonl")
-    assert [(row["question"], row.get("sample", 0)) for row in judged] == [
-        ("q1", 0),
-        ("q2", 0),
-        ("q1", 1),
+    assert [(row["question"], row["text"][:3]) for row in judged] == [
+        ("q1", "8 9"),
+        ("q2", "8 9"),
+        ("q1", "7 9"),
     ]
+    assert "7 rows were here already" in evalkit("import", "vicuna", source).out
+
+
+def test_reviews_that_come_later_are_added_whatever_their_file_is(evalkit, source, tmp_path):
+    assert evalkit("import", "vicuna", source).code == 0
+    (one, _) = rows(source, "review/dir/review.jsonl")
+    later = one | {"review_id": "later", "text": "2 9\nLater.", "score": [2, 9]}
+    write_lines(source / "review" / "dir" / "a_first_by_name.jsonl", [later])
+    assert "6 rows were here already" in evalkit("import", "vicuna", source).out
+    said = sorted(row["text"][:3] for row in rows(tmp_path, "reviews/vicuna80/*.jsonl"))
+    assert said == ["2 9", "8 9", "8 9"]
+
+
+def test_an_answer_that_was_changed_is_a_new_row_and_the_one_that_stands(evalkit, source, tmp_path):
+    assert evalkit("import", "vicuna", source).code == 0
+    edit(source / "answer" / "answer_b_v1.jsonl", 1, text="A better answer.")
+    edit(source / "review" / "dir" / "review.jsonl", 1, review_id="new", score=[1, 9], text="1 9")
+    assert evalkit("import", "vicuna", source).code == 0
+    assert evalkit("report", "--baseline", "a").code == 0
+    found = json.loads((tmp_path / "reports" / "vicuna80.json").read_text())
+    assert (found["reviews"][0]["reviews"], found["reviews"][0]["stale"]) == (2, 1)
+    assert found["pairs"][0]["sum_a"] == 1 + 8
+
+
+def test_a_name_once_given_stays_whatever_comes_later(evalkit, tmp_path_factory, tmp_path):
+    both = vicuna_folder(tmp_path_factory.mktemp("both"), models=("a:v1", "a:v2"))
+    one = vicuna_folder(tmp_path_factory.mktemp("one"), models=("a:v1", "b:v1"))
+    bare = vicuna_folder(tmp_path_factory.mktemp("bare"), models=("a", "b:v1"))
+    for folder in (both, one, bare):
+        assert evalkit("import", "vicuna", folder).code == 0
+    served = {row["model"]: row["served"] for row in rows(tmp_path, "answers/vicuna80/*.jsonl")}
+    assert served == {"a@v1": "a:v1", "a@v2": "a:v2", "b": "b:v1", "a": "a"}
 
 
 @pytest.mark.parametrize(

@@ -125,11 +125,11 @@ def test_rows_come_back_as_they_went_and_a_second_append_adds_nothing(tmp_path):
     ]
 
 
-def test_a_doubled_key_counts_once_and_the_last_row_wins(tmp_path):
+def test_a_doubled_key_counts_once_and_the_first_row_wins(tmp_path):
     write_lines(tmp_path / HOME, [answer(text="old"), answer("q2"), answer(text="new")])
     read = Workspace(tmp_path).answers("bank")
     assert [(row.question, row.turns) for row in read] == [
-        ("q1", ("new",)),
+        ("q1", ("old",)),
         ("q2", ("An answer.",)),
     ]
 
@@ -355,7 +355,7 @@ def test_rows_are_brought_to_disk_in_groups_and_at_the_end(tmp_path, monkeypatch
     with ledger.writing() as writer:
         for row in answers(*(f"q{n}" for n in range(FSYNC_EVERY))):
             writer.add(row)
-        assert len(calls) <= 1
+        assert len(calls) <= 2  # the group, and the folder that has a new file
         in_groups = len(calls)
     assert len(calls) == in_groups + 1
 

@@ -20,6 +20,7 @@ from evalkit.formats import Imported
 from evalkit.records import Question
 
 BANK: str | None = None
+DELIMITERS = ",;\t"  # some spreadsheets write semicolons or tabs
 
 
 def read(path: Path, known: Mapping[str, str | None]) -> Imported:  # noqa: ARG001
@@ -27,7 +28,9 @@ def read(path: Path, known: Mapping[str, str | None]) -> Imported:  # noqa: ARG0
     text = jsonl.text(path)
     if not text.strip():
         raise BadFile([Fault(str(path), "no questions")])
-    rows = csv.DictReader(StringIO(text, newline=""), strict=True)
+    header = text.strip().partition("\n")[0]
+    delimiter = max(DELIMITERS, key=header.count)
+    rows = csv.DictReader(StringIO(text, newline=""), strict=True, delimiter=delimiter)
     questions: list[tuple[str, Question]] = []
     faults: list[Fault] = []
     try:

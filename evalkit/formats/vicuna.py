@@ -3,6 +3,9 @@
 Source: FastChat's `eval/table/`, spring 2023. A review names its models only through the ids of
 the answers it saw. Its score was read from the text by that tool or typed in by hand; here the
 score given is kept, the text is read again, and each disagreement is told.
+
+What was sent is not in these files: `asked` is the hash of what makes a row itself there, so that
+importing again adds nothing, and a row that was changed there is a new row here.
 """
 
 import re
@@ -22,6 +25,7 @@ from evalkit.records import Answer, Question, Review, Rung, short_hash
 BANK: str | None = "vicuna80"
 PROMPT = "vicuna-blog"
 FAILED = ("#ERROR#", "$ERROR$")  # what the tool wrote when a call had failed
+HALF_SURROGATE = re.compile("[\ud800-\udfff]")
 RUBRICS = r"-(generic|default|general|coding|math)$"
 
 
@@ -42,7 +46,7 @@ class _Row(BaseModel):
         if not isinstance(row, dict):
             return row
         text = row.get("text")
-        repaired = jsonl.mend(text)[1] if isinstance(text, str) else 0
+        repaired = len(HALF_SURROGATE.findall(text)) if isinstance(text, str) else 0
         return {**_mended(row), "repaired": repaired}
 
     @property
@@ -51,8 +55,9 @@ class _Row(BaseModel):
 
 
 def _mended(value: Any) -> Any:
+    """`value` with each half surrogate replaced by U+FFFD: it could not be written as UTF-8."""
     if isinstance(value, str):
-        return jsonl.mend(value)[0]
+        return HALF_SURROGATE.sub("\ufffd", value)
     if isinstance(value, list):
         return [_mended(item) for item in value]
     if isinstance(value, dict):
@@ -163,10 +168,14 @@ def _names(versions: set[str], known: Mapping[str, str | None]) -> dict[str, str
     """`name:version` -> the model's name here."""
     names = {}
     several = Counter(model.partition(":")[0] for model in versions)
+    given = {served: name for name, served in known.items()}
     for model in versions:
+        if model in given:
+            names[model] = given[model]
+            continue
         name, _, version = model.partition(":")
-        taken = known[name] != model if name in known else several[name] > 1
-        names[model] = f"{name}@{version}" if taken and version else name
+        taken = name in known or several[name] > 1
+        names[model] = f"{name}@{version or 'unversioned'}" if taken else name
     return names
 
 
@@ -176,7 +185,7 @@ def _question(row: _Question) -> Question:
 
 
 def _answer(row: _Answer, names: Mapping[str, str], bank: Mapping[str, Question]) -> Answer:
-    sent = {"messages": bank[row.question].turns, "model": row.model_id, "with": row.metadata}
+    sent = [bank[row.question].turns, row.model_id, row.metadata, row.answer_id, row.text]
     extra = {"answer_id": row.answer_id, "metadata": row.metadata, **(row.model_extra or {})}
     return Answer(
         question=row.question,
@@ -192,16 +201,13 @@ def _answer(row: _Answer, names: Mapping[str, str], bank: Mapping[str, Question]
 def _reviews(
     rows: Placed[_Review], said: Mapping[str, Answer], bank: Mapping[str, Question]
 ) -> tuple[list[Review], list[str]]:
-    samples: Counter[tuple[str, ...]] = Counter()
     reviews, differ = [], []
     for where, row in rows:
         shown = said[row.answer1_id], said[row.answer2_id]
         judge = _judge(row.reviewer_id)
-        key = (judge, row.question, row.answer1_id, row.answer2_id)
         seen = [turn for source in (bank[row.question], *shown) for turn in source.turns]
         reading = pair_scores(row.text, seen)
-        review = _review(row, judge, shown, reading, samples[key])
-        samples[key] += 1
+        review = _review(row, judge, shown, reading)
         reviews.append(review)
         if review.rung == "given" and review.scores:
             given = "{:g} {:g}".format(*review.scores)
@@ -219,9 +225,7 @@ def _judge(reviewer: str | int) -> str:
     return re.sub(RUBRICS, "", reviewer) if isinstance(reviewer, str) else "gpt-4"
 
 
-def _review(
-    row: _Review, judge: str, shown: tuple[Answer, Answer], reading: Reading, sample: int
-) -> Review:
+def _review(row: _Review, judge: str, shown: tuple[Answer, Answer], reading: Reading) -> Review:
     given = row.score if min(row.score) >= LOWEST and max(row.score) <= HIGHEST else None
     scores: tuple[float, ...] | None = reading.scores
     rung: Rung | None = reading.rung
@@ -243,8 +247,7 @@ def _review(
         rung=rung,
         flags=flags,
         unreadable=None if scores else reading.unreadable,
-        sample=sample,
-        asked=short_hash([PROMPT, row.reviewer_id, row.question, hashes]),
+        asked=short_hash([PROMPT, row.reviewer_id, row.question, hashes, row.review_id, row.text]),
         repaired=row.repaired,
         extra=extra,
     )

@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from io import BytesIO, StringIO
-from typing import Any
+from typing import Any, NamedTuple
 from unicodedata import east_asian_width
 from xml.etree import ElementTree
 
@@ -38,7 +38,7 @@ STYLE: Any = {
 }
 _CHAINED: dict[str, Any] = {"facecolor": CHAINED, "edgecolor": HATCH, "hatch": "///"}
 _REFERENCE: dict[str, Any] = {"color": "#888888", "linewidth": 1, "linestyle": (0, (4, 3))}
-WIDTH, ROW, VALUES = 5.2, 0.44, 1.55  # inches; VALUES is the column of numbers on the right
+WIDTH, ROW, VALUES, LONGEST_NAME = 5.2, 0.44, 1.55, 1.9  # inches; VALUES: the numbers' column
 
 _SVG = "http://www.w3.org/2000/svg"
 _HREF = "{http://www.w3.org/1999/xlink}href"
@@ -62,12 +62,10 @@ class Drawing:
 def drawings(results: Results) -> list[Drawing]:
     """What can be drawn: a Drawing for each judge and prompt that connects two models or more."""
     drawn = []
-    for row in results.reviews:
-        key = (row.judge, row.prompt)
-        scores = [s for s in results.relative_score if (s.judge, s.prompt) == key]
-        scores = [score for score in scores if score.percent is not None]
+    for judging in results.judgings:
+        scores = results.scores(*judging)
         if results.baseline is not None and len(scores) > 1:
-            drawn.append(Drawing(*key, results.baseline, scores, results))
+            drawn.append(Drawing(*judging, results.baseline, scores, results))
     return drawn
 
 
@@ -139,12 +137,23 @@ def svg(figure: Figure, label: str) -> Markup:
     return Markup(ElementTree.tostring(root, encoding="unicode"))
 
 
-def png(figure: Figure) -> bytes:
-    """A figure as a PNG picture on white."""
+class Picture(NamedTuple):
+    """A chart as a PNG file."""
+
+    png: bytes
+    complete: bool
+    """False where no font on this machine has some of its characters."""
+
+
+def picture(drawing: Drawing) -> Picture:
+    """The "% of the baseline" chart on white, with its judge."""
+    figure = relative_scores(drawing)
     stream = BytesIO()
-    with mpl.rc_context(STYLE):
+    with mpl.rc_context(STYLE), warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        figure.text(0, 1, f"judged by {_shortened(drawing.judge)}", va="top", size=9)
         figure.savefig(stream, format="png", dpi=160, facecolor="white", bbox_inches="tight")
-    return stream.getvalue()
+    return Picture(stream.getvalue(), not any("missing from" in str(w.message) for w in caught))
 
 
 def _canvas(names: Sequence[str]) -> tuple[Figure, Axes]:
@@ -179,6 +188,7 @@ def _label(axes: Axes, text: str) -> None:
 
 def _inches(text: str) -> float:
     """How wide a browser sets a text at the size of STYLE, roughly, whatever its font."""
+    text = text.replace(r"\$", "$")
     wide = sum(east_asian_width(character) in "WF" for character in text)
     capital = sum(character.isupper() for character in text)
     ems = wide + 0.72 * capital + 0.56 * (len(text) - wide - capital)
@@ -198,8 +208,12 @@ def _percent(value: float | None) -> float | None:
 
 def _shortened(name: str) -> str:
     """A name that fits; a dollar sign would start a formula in matplotlib."""
-    name = visible(name)
-    return (name if len(name) <= 24 else f"{name[:13]}…{name[-10:]}").replace("$", r"\$")
+    name = short = visible(name)
+    kept = len(name)
+    while _inches(short) > LONGEST_NAME:
+        kept -= 1
+        short = f"{name[: kept - kept // 3]}…{name[len(name) - kept // 3 :]}"
+    return short.replace("$", r"\$")
 
 
 def _presentation(element: ElementTree.Element) -> None:

@@ -85,5 +85,5 @@ def _interval(bounds: tuple[float | None, float | None], times: float = 100) -> 
 
 
 def _number(value: float) -> str:
-    """A total: halves are shown, nothing more."""
-    return f"{value:,.1f}".removesuffix(".0")
+    """A total or a difference, with the halves and quarters that averaging leaves."""
+    return f"{value:,.2f}".rstrip("0").rstrip(".")

@@ -5,7 +5,7 @@ that the data do not give is null. `a` is the baseline in each pair where it tak
 """
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Any
 
 import pandas as pd
@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from evalkit import __version__
 from evalkit.errors import Missing, Unknown
 from evalkit.records import Answer, Question, Review
-from evalkit.stats import rates
+from evalkit.stats import chains, rates
 from evalkit.stats.battles import battles
 
 CHATGPT = ("gpt-3.5-turbo", "chatgpt")
@@ -34,7 +34,7 @@ class Answered(Row):
     answers: int
     owed: int = Field(description="questions without an answer")
     empty: int
-    mean_characters: float
+    mean_characters: float | None
 
 
 class Judged(Row):
@@ -47,7 +47,9 @@ class Judged(Row):
     unreadable: int
     outside_scale: int = Field(description="read, with a score of 0 on the scale of 1 to 10")
     given: int = Field(description="imported with a score that differs from what the text says")
-    stale: int = Field(description="of an answer or question that was changed since; not counted")
+    stale: int = Field(
+        description="of a question or an answer that does not stand now; not counted"
+    )
 
 
 class RelativeScore(Row):
@@ -64,8 +66,8 @@ class RelativeScore(Row):
     questions: int | None
 
 
-class InCategory(Row):
-    """Two models on some questions. Counts are of questions, except where reviews are said."""
+class Comparison(Row):
+    """Two models on the same questions. Counts are of questions, except where reviews are said."""
 
     judge: str
     prompt: str
@@ -91,7 +93,7 @@ class InCategory(Row):
     unreadable: int = Field(description="reviews without scores; in no rate above")
 
 
-class Pair(InCategory):
+class Pair(Comparison):
     """Two models on the whole bank."""
 
     ratio_se_stratified: float | None = Field(description="categories taken as fixed strata")
@@ -102,7 +104,7 @@ class Pair(InCategory):
     win_rate_b_best: float = Field(description="if b had won them")
 
 
-class PairInCategory(InCategory):
+class PairInCategory(Comparison):
     """Two models on the questions of one category."""
 
     category: str
@@ -128,7 +130,17 @@ class Results(BaseModel):
     by_category: list[PairInCategory]
     missing: list[str] = Field(description="what the reader should know is not there")
 
-    def pair(self, of: RelativeScore | InCategory, a: str | None, b: str) -> Pair | None:
+    @property
+    def judgings(self) -> list[tuple[str, str]]:
+        """Each judge with each of its prompts that gave a score."""
+        return list(dict.fromkeys((row.judge, row.prompt) for row in self.relative_score))
+
+    def scores(self, judge: str, prompt: str) -> list[RelativeScore]:
+        """The percentages of one judging, the best first; models without one are left out."""
+        same = (row for row in self.relative_score if (row.judge, row.prompt) == (judge, prompt))
+        return [row for row in same if row.percent is not None]
+
+    def pair(self, of: RelativeScore | Comparison, a: str | None, b: str) -> Pair | None:
         """The pair of two models under the judge and the prompt of the row `of`, if they met."""
         wanted = (of.judge, of.prompt, a, b)
         return next((p for p in self.pairs if (p.judge, p.prompt, p.a, p.b) == wanted), None)
@@ -140,27 +152,29 @@ def results(
     answers: Sequence[Answer],
     reviews: Sequence[Review],
     baseline: str | None = None,
+    *,
+    sample: bool = False,
 ) -> Results:
     """Compute everything.
 
     `baseline`: None takes ChatGPT where it takes part, else the model that met the most others,
     and none where nothing is judged. Raises Unknown for a baseline that is not among the models,
-    Missing where none stands out.
+    Missing where none stands out. `sample`: these are not measurements, and the page says so.
     """
     current, stale = _current(questions, answers, reviews)
     models = sorted({a.model for a in answers} | {name for r in reviews for name in r.shown})
     baseline = _baseline(baseline, models, current)
     categories = {question.id: question.category for question in questions}
     table = battles(current, categories, baseline)
-    relative = rates.relative_scores(table, baseline) if baseline else pd.DataFrame()
+    relative = chains.relative_scores(table, baseline) if baseline else pd.DataFrame()
     found = Results(
         bank=bank,
         baseline=baseline,
         judges=sorted({review.judge for review in current}),
         models=models,
         questions=len(questions),
-        sample=all(question.source == "sample" for question in questions),
-        answers=[_answered(model, answers, len(questions)) for model in models],
+        sample=sample,
+        answers=[_answered(model, answers, categories) for model in models],
         reviews=_judged(current, stale),
         relative_score=_rows(RelativeScore, relative),
         pairs=_rows(Pair, rates.pairs(table)),
@@ -173,17 +187,22 @@ def results(
 def _current(
     questions: Sequence[Question], answers: Sequence[Answer], reviews: Sequence[Review]
 ) -> tuple[list[Review], list[Review]]:
-    """Reviews of what stands there today, and those of something that was changed since."""
+    """Reviews of the bank's questions and of the answers that stand now, and the others.
+
+    The last answer of a model to a question is the one that stands.
+    """
     bank = {question.id for question in questions}
-    standing: dict[tuple[str, str], set[str]] = {}
+    standing: dict[tuple[str, str], dict[int, str]] = {}
     for answer in answers:
-        standing.setdefault((answer.question, answer.model), set()).add(answer.hash)
+        samples = standing.setdefault((answer.question, answer.model), {})
+        samples[answer.sample] = answer.hash
     current: list[Review] = []
     stale: list[Review] = []
     for review in reviews:
         seen = zip(review.shown, review.answers, strict=True)
         same = all(
-            hash_ in standing.get((review.question, model), {hash_}) for model, hash_ in seen
+            hash_ in standing.get((review.question, model), {0: hash_}).values()
+            for model, hash_ in seen
         )
         (current if same and review.question in bank else stale).append(review)
     return current, stale
@@ -213,16 +232,17 @@ def _rows(model: type[Any], table: pd.DataFrame) -> list[Any]:
     return [model.model_validate(row) for row in objects.to_dict("records")]
 
 
-def _answered(model: str, answers: Iterable[Answer], questions: int) -> Answered:
-    own = [answer for answer in answers if answer.model == model]
+def _answered(model: str, answers: Iterable[Answer], bank: Collection[str]) -> Answered:
+    rows = (answer for answer in answers if answer.model == model and answer.question in bank)
+    own = list({(answer.question, answer.sample): answer for answer in rows}.values())
     lengths = [sum(map(len, answer.turns)) for answer in own]
     return Answered(
         model=model,
         served=sorted({answer.served for answer in own if answer.served}),
         answers=len(own),
-        owed=questions - len({answer.question for answer in own}),
+        owed=len(bank) - len({answer.question for answer in own}),
         empty=sum(not any(turn.strip() for turn in answer.turns) for answer in own),
-        mean_characters=sum(lengths) / len(lengths) if lengths else 0.0,
+        mean_characters=sum(lengths) / len(lengths) if lengths else None,
     )
 
 
@@ -260,7 +280,10 @@ def _missing(found: Results) -> Iterator[str]:
     if found.pairs:
         yield from _missing_reviews(found)
     if stale := sum(row.stale for row in found.reviews):
-        yield f"{stale} reviews are of answers or questions that were changed since; left out."
+        yield (
+            f"{stale} reviews left out: they are of questions that are not in the bank, "
+            "or of answers that differ from those that stand here."
+        )
 
 
 def _missing_reviews(found: Results) -> Iterator[str]:
@@ -272,6 +295,7 @@ def _missing_reviews(found: Results) -> Iterator[str]:
             yield f"{name}: one question gives no interval."
     for score in found.relative_score:
         if score.percent is None:
-            yield f"{score.model}: no chain of battles connects it with {found.baseline}."
+            why = f"nothing connects it with {found.baseline}, or {found.baseline} scored 0"
+            yield f"{score.model}: no percentage, since {why}."
     met = {name for pair in found.pairs for name in (pair.a, pair.b)}
     yield from (f"{model}: never judged." for model in found.models if model not in met)

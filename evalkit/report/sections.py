@@ -10,7 +10,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from evalkit.report import charts, words
-from evalkit.report.results import PairInCategory, Results
+from evalkit.report.results import Pair, PairInCategory, Results
+
+MOST_OPEN = 3  # tables of categories; more of them begin folded
 
 
 @dataclass(frozen=True)
@@ -23,14 +25,13 @@ class Section:
 
 
 def verdict(results: Results) -> Section:
-    """The sentence, and how far it can be trusted."""
-    first = words.headline(results)
-    others = [
-        score
-        for score in results.relative_score
-        if score is not first and score.percent is not None and score.model != results.baseline
-    ]
-    values = {"sentence": words.verdict(results), "others": others, "caveats": _caveats(results)}
+    """The sentence, the other models, and how far all of it can be trusted."""
+    others = []
+    for judge, prompt in results.judgings:
+        first = words.headline(results, judge, prompt)
+        rest = [score for score in results.scores(judge, prompt) if score is not first]
+        others.append((judge, [score for score in rest if score.model != results.baseline]))
+    values = {"sentences": words.verdicts(results), "others": others, "caveats": _caveats(results)}
     return Section("verdict", "The verdict", values)
 
 
@@ -53,23 +54,44 @@ def pairs(results: Results) -> Section | None:
     """Win, tie, loss, totals and intervals of each pair."""
     if not results.pairs:
         return None
-    ordered = sorted(results.pairs, key=lambda pair: pair.a != results.baseline)
+    ordered = sorted(
+        results.pairs, key=lambda pair: (pair.a != results.baseline, -(pair.ratio_b_to_a or 0))
+    )
     return Section("pairs", "Pairs", {"pairs": ordered, "judges": _several(results)})
 
 
 def categories(results: Results) -> Section | None:
-    """Each pair by category, where the gap is widest first; the baseline's pairs are open."""
+    """Each pair by category, where the gap is widest first; few tables with the baseline open."""
     if not results.by_category:
         return None
     groups: dict[tuple[str, ...], list[PairInCategory]] = {}
     for row in results.by_category:
         groups.setdefault((*_key(row), row.a, row.b), []).append(row)
-    tables = [
-        (results.pair(rows[0], rows[0].a, rows[0].b), _widest_gap_first(rows))
-        for rows in groups.values()
-    ]
-    tables.sort(key=lambda table: table[1][0].a != results.baseline)
-    return Section("categories", "By category", {"tables": tables})
+    tables = [_by_gap(results, rows) for rows in groups.values()]
+    tables.sort(key=lambda table: table.pair.a != results.baseline)
+    with_baseline = sum(table.pair.a == results.baseline for table in tables)
+    return Section(
+        "categories", "By category", {"tables": tables, "open": with_baseline <= MOST_OPEN}
+    )
+
+
+@dataclass(frozen=True)
+class _ByGap:
+    """A pair and its categories, the widest gap first."""
+
+    pair: Pair
+    rows: list[PairInCategory]
+    sure: bool
+    """Whether there is a gap at all: only then do shares of it mean something."""
+
+
+def _by_gap(results: Results, rows: list[PairInCategory]) -> _ByGap:
+    pair = results.pair(rows[0], rows[0].a, rows[0].b)
+    assert pair is not None, "a category without its pair"
+    low, high = pair.ratio_low, pair.ratio_high
+    sure = low is not None and high is not None and not low <= 1 <= high
+    ahead = 1 if pair.sum_a >= pair.sum_b else -1
+    return _ByGap(pair, sorted(rows, key=lambda row: ahead * (row.sum_b - row.sum_a)), sure)
 
 
 def method(results: Results) -> Section:
@@ -95,34 +117,44 @@ def _caveats(results: Results) -> list[str]:
         told.append(
             "This is a sample that came with evalkit, written by hand. It measures nothing."
         )
-    one_order = [pair for pair in results.pairs if not pair.questions_both_orders]
-    if one_order:
-        always = [pair for pair in one_order if pair.reviews_a_first in (0, pair.reviews)]
-        text = "Each pair was judged in one order only"
-        if len(always) == len(results.pairs):
-            text += ", the same for every question"
-        told.append(f"{text}: what the place on the page did to the scores cannot be told apart.")
     if results.pairs:
+        told += _about_orders(results)
         told.append("The judge's verdicts are not calibrated to people.")
     for row in results.reviews:
+        of = f"of {row.reviews} reviews by {row.judge}"
         if row.unreadable:
-            share = f"{row.unreadable} of {row.reviews} reviews by {row.judge}"
-            told.append(f"{share} could not be read and are in no rate.")
+            told.append(f"{row.unreadable} {of} could not be read and are in no rate.")
         if row.given:
             told.append(
-                f"{row.given} of {row.reviews} reviews by {row.judge} were published with a score "
-                "that differs from the one their text names; the published one is used."
+                f"{row.given} {of} were published with a score that their text does not say; "
+                "the published one is used."
             )
         if row.outside_scale:
             told.append(
-                f"{row.outside_scale} of {row.reviews} reviews by {row.judge} hold a score of 0, "
-                "below the scale of 1 to 10; it is counted as it stands."
+                f"{row.outside_scale} {of} hold a score below the scale of 1 to 10; "
+                "it is counted as it stands."
             )
     return told
 
 
-def _widest_gap_first(rows: list[PairInCategory]) -> list[PairInCategory]:
-    return sorted(rows, key=lambda row: -(row.gap_share or 0))
+def _about_orders(results: Results) -> list[str]:
+    short = [pair for pair in results.pairs if pair.questions_both_orders < pair.questions]
+    if not short:
+        return []
+    who = (
+        "Each pair"
+        if len(short) == len(results.pairs)
+        else f"{len(short)} of {len(results.pairs)} pairs"
+    )
+    always = all(pair.reviews_a_first in (0, pair.reviews) for pair in short)
+    if any(pair.questions_both_orders for pair in short):
+        how = "judged in one order only on some questions"
+    else:
+        how = "judged in one order only" + (", the same for every question" if always else "")
+    verb = "was" if who.startswith("Each") else "were"
+    return [
+        f"{who} {verb} {how}: what the place on the page did to the scores cannot be told apart."
+    ]
 
 
 def _spoken_scores(drawing: charts.Drawing) -> str:

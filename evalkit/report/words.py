@@ -1,8 +1,10 @@
-"""Numbers in words: the interval, the verdict, and the table that a terminal shows.
+"""Results in words: the interval, the verdict, and the table that a terminal shows.
 
-The page, its charts and the command line all say a number the same way because they ask here.
-Nothing is computed; a value that is not there becomes an empty text.
+The page, its charts and the command line ask here, so that they say the same. Nothing is
+computed; a value that is not there becomes an empty text.
 """
+
+from unicodedata import east_asian_width
 
 from evalkit.report.results import Pair, RelativeScore, Results
 
@@ -16,46 +18,63 @@ def interval(low: float | None, high: float | None, times: float = 1, digits: in
     return f"[{times * low:.{digits}f}, {times * high:.{digits}f}]"
 
 
-def headline(results: Results) -> RelativeScore | None:
+def verdicts(results: Results) -> list[str]:
+    """The answer in one sentence for each judge and prompt, with its intervals."""
+    said = [_verdict(results, *judging) for judging in results.judgings]
+    return list(filter(None, said)) or ["There is no verdict yet."]
+
+
+def headline(results: Results, judge: str, prompt: str) -> RelativeScore | None:
     """The best model that met the baseline itself; a chained one only where there is no other."""
-    scores = [s for s in results.relative_score if s.percent is not None]
-    scores = [score for score in scores if score.model != results.baseline]
-    return min(scores, key=lambda s: (bool(s.via), -(s.percent or 0)), default=None)
+    scores = [s for s in results.scores(judge, prompt) if s.model != results.baseline]
+    return min(scores, key=lambda s: bool(s.via), default=None)
 
 
-def verdict(results: Results) -> str:
-    """The answer in one sentence, with its intervals and how it was judged."""
-    score = headline(results)
-    if score is None or score.percent is None:
-        return "There is no verdict yet."
-    text = f"{score.model} reaches {score.percent:.1f}% of {results.baseline}'s score "
-    text += interval(score.low, score.high)
+def _verdict(results: Results, judge: str, prompt: str) -> str:
+    score = headline(results, judge, prompt)
+    if score is None:
+        return ""
+    text = f"{score.model} reaches {score.percent:.1f}% of {results.baseline}'s score"
+    text += _with_space(interval(score.low, score.high))
     if score.via:
-        text = f"{text.rstrip()} by way of {' and '.join(score.via)}"
+        text += f" by way of {' and '.join(score.via)}"
     pair = results.pair(score, results.baseline, score.model)
     if pair and pair.win_rate_b is not None:
-        text = f"{text.rstrip()} and wins {100 * pair.win_rate_b:.0f}% "
-        text += interval(pair.win_rate_b_low, pair.win_rate_b_high, 100, 0)
-        text = f"{text.rstrip()} of the questions, a tie counted as half"
-    return f"{text.rstrip()}; judged by {score.judge} on {score.questions} questions."
+        text += f"; it wins {pair.wins_b}, ties {pair.ties} and loses {pair.wins_a}"
+        text += f" of {pair.questions} questions (win rate {100 * pair.win_rate_b:.0f}%"
+        text += _with_space(interval(pair.win_rate_b_low, pair.win_rate_b_high, 100, 0)) + ")"
+    return f"{text}. Judged by {score.judge} on {score.questions} questions."
 
 
 def table(results: Results) -> str:
     """The scores as a person reads them in a terminal: one row a model, numbers aligned."""
-    judged = ", ".join(f"{row.judge} ({row.reviews} reviews)" for row in results.reviews)
-    title = f"{results.bank}, judged by {judged}" if judged else results.bank
+    title = results.bank
     if results.sample:
         title += ": sample data, written by hand; they measure nothing"
-    if not results.relative_score:
-        return title
+    return "\n".join([title, *(_scores(results, *judging) for judging in results.judgings)])
+
+
+def _scores(results: Results, judge: str, prompt: str) -> str:
+    (reviews,) = (r.reviews for r in results.reviews if (r.judge, r.prompt) == (judge, prompt))
     head = ("", f"% of {results.baseline}", *HEAD)
-    lines = [head, *(_line(results, score) for score in results.relative_score)]
-    first, *others = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    text = [title]
+    lines = [head, *(_line(results, score) for score in results.scores(judge, prompt))]
+    first, *others = [max(map(_columns, column)) for column in zip(*lines, strict=True)]
+    text = [f"judged by {judge} with {prompt}, {reviews} reviews"]
     for name, *values in lines:
-        cells = (value.rjust(width) for value, width in zip(values, others, strict=True))
-        text.append("  ".join([name.ljust(first), *cells]).rstrip())
+        cells = (
+            " " * (w - _columns(value)) + value for value, w in zip(values, others, strict=True)
+        )
+        text.append("  ".join([name + " " * (first - _columns(name)), *cells]).rstrip())
     return "\n".join(text)
+
+
+def _columns(text: str) -> int:
+    """How many columns of a terminal a text takes."""
+    return sum(2 if east_asian_width(character) in "WF" else 1 for character in text)
+
+
+def _with_space(text: str) -> str:
+    return f" {text}" if text else ""
 
 
 def _line(results: Results, score: RelativeScore) -> tuple[str, ...]:

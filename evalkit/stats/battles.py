@@ -5,7 +5,7 @@ against model `a`, whoever was shown first. Statistics never see the order again
 column `a_first`, which is there to measure what the order did.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 import pandas as pd
 
@@ -13,6 +13,8 @@ from evalkit.records import Review
 
 PAIR = ["judge", "prompt", "a", "b"]
 """What is never mixed: one judge with one prompt, on one pair of models."""
+
+Key = tuple[str, ...]
 
 COLUMNS = [*PAIR, "category", "question", "a_first", "score_a", "score_b", "outcome"]
 
@@ -24,13 +26,11 @@ def battles(
 
     `categories` maps question id to category; reviews of other questions are left out. `a` is the
     baseline where it takes part, else the alphabetically first model. `outcome` is b's: 1 won,
-    0.5 tied, 0 lost. Scores and outcome are NaN where the reply could not be read. A row whose
-    key stands twice counts once.
+    0.5 tied, 0 lost. Scores and outcome are NaN where the reply could not be read.
     """
-    unique = {review.key: review for review in reviews}
     rows = [
         _battle(review, categories[review.question], baseline)
-        for review in unique.values()
+        for review in reviews
         if len(set(review.shown)) == len(review.shown) == 2 and review.question in categories
     ]
     table = pd.DataFrame(rows, columns=COLUMNS)
@@ -47,11 +47,17 @@ def by_question(battles: pd.DataFrame) -> pd.DataFrame:
     question = [*PAIR, "category", "question"]
     values = ["score_a", "score_b", "outcome"]
     readable = battles.dropna(subset=["outcome"])
-    an_order = readable.groupby([*question, "a_first"], observed=True)[values].mean()
-    grouped = an_order.groupby(question, observed=True)
+    an_order = readable.groupby([*question, "a_first"])[values].mean()
+    grouped = an_order.groupby(question)
     table = grouped[values].mean()
     table["orders"] = grouped.size()
     return table.reset_index()
+
+
+def groups(table: pd.DataFrame, keys: list[str]) -> Iterator[tuple[Key, pd.DataFrame]]:
+    """The parts of a table that agree in `keys`, in the order of their values."""
+    for key, group in table.groupby(keys):
+        yield tuple(map(str, key)), group
 
 
 def _battle(review: Review, category: str, baseline: str | None) -> tuple[object, ...]:

@@ -1,7 +1,8 @@
 """How sure a number is: 95% intervals over questions.
 
 Each function takes one value a question (never two for the same one) and returns an Estimate.
-There is no interval where there is nothing to make it from: one question, or a denominator of 0.
+There is no interval where there is nothing to make it from: one question, a denominator of 0, no
+spread at all in a ratio.
 The functions know no model and no judge.
 """
 
@@ -12,6 +13,7 @@ import numpy.typing as npt
 from scipy.special import expit, logit, ndtri, stdtrit
 
 LEVEL = 0.95
+NO_SPREAD = 1e-12  # below this a standard error is rounding
 
 Floats = npt.NDArray[np.float64]
 
@@ -40,7 +42,7 @@ def mean_outcome(outcomes: Floats, level: float = LEVEL) -> Estimate:
     if n == 1:
         return Estimate(p)
     se = float(np.std(outcomes, ddof=1)) / n**0.5
-    if se < 1e-12:
+    if se < NO_SPREAD:
         return Estimate(p, se, *wilson(p * n, n, level))
     half = _t(n - 1, level) * se / (p * (1 - p))
     return Estimate(p, se, float(expit(logit(p) - half)), float(expit(logit(p) + half)))
@@ -96,23 +98,23 @@ def product(links: list[tuple[Floats, Floats]], level: float = LEVEL) -> Estimat
     link; NaN where a link lacks the question. The relative influences of the links are added
     question by question before the variance is taken, so that what the links share (questions,
     and the answers of the bridge model) is counted once and with its sign: relative
-    psi_i = sum_k (N / n_k) (b_ki / mean b_k - a_ki / mean a_k), SE = value sd(psi) / sqrt(N).
+    psi_i = sum_k (N / n_k) (b_ki / mean b_k - a_ki / mean a_k), SE = value sd(psi) / sqrt(N), t
+    with min(n_k) - 1. No interval where a link has one question or a sum is 0.
     """
-    value = 1.0
-    psi = np.zeros(len(links[0][0]))
+    value, thinnest = 1.0, len(links[0][0])
+    psi = np.zeros(thinnest)
     for a, b in links:
         here = ~(np.isnan(a) | np.isnan(b))
-        if not here.any() or a[here].sum() <= 0:
+        n = int(here.sum())
+        if n == 0 or a[here].sum() <= 0:
             return Estimate(None)
         value *= float(b[here].sum() / a[here].sum())
-        if value == 0:
-            return Estimate(0.0)
-        e = b[here] / b[here].mean() - a[here] / a[here].mean()
-        psi[here] += e * len(psi) / here.sum()
-    n = len(psi)
-    if n < 2:
+        thinnest = min(thinnest, n)
+        if value > 0:
+            psi[here] += (b[here] / b[here].mean() - a[here] / a[here].mean()) * len(psi) / n
+    if thinnest < 2 or value == 0:
         return Estimate(value)
-    return _around(value, value * float(np.std(psi, ddof=1)) / n**0.5, n - 1, level)
+    return _around(value, value * float(np.std(psi, ddof=1)) / len(psi) ** 0.5, thinnest - 1, level)
 
 
 def _ratio_influence(a: Floats, b: Floats) -> tuple[float, Floats] | None:
@@ -131,7 +133,12 @@ def _collapsed(groups: list[Floats]) -> list[Floats]:
 
 
 def _around(value: float, se: float, df: int, level: float) -> Estimate:
-    """Cut at 0: scores are not negative, so neither is a ratio of their sums."""
+    """The value -+ t SE, cut at 0 since scores are not negative.
+
+    No interval where nothing varies: an SE of 0 over a few questions is no certainty.
+    """
+    if se < NO_SPREAD * max(value, 1.0):
+        return Estimate(value, se)
     half = _t(df, level) * se
     return Estimate(value, se, max(0.0, value - half), value + half)
 
