@@ -67,8 +67,9 @@ def _best_chains(links: Links, baseline: str) -> dict[str, Chain]:
     for (x, y), scores in links.items():
         found = ratio(scores[0].to_numpy(), scores[1].to_numpy())
         if found.value is not None:
-            unsure = found.se is None or found.value == 0
-            cost = math.inf if unsure else (found.se / found.value) ** 2
+            cost = math.inf
+            if found.se is not None and found.value > 0:
+                cost = (found.se / found.value) ** 2
             onward.setdefault(x, []).append((y, cost, found.value == 0))
     best: dict[str, Chain] = {}
     heap: list[tuple[int, float, Chain, bool]] = [(0, 0.0, (baseline,), False)]
