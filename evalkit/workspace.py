@@ -105,9 +105,11 @@ class Workspace:
         return self.root / "questions" / f"{file_stem(bank)}.jsonl"
 
     def is_shipped(self, bank: str) -> bool:
-        """Whether this is a bank that came with evalkit, not one of the workspace's own."""
+        """Whether this is a bank that came with evalkit, or an unchanged copy of it."""
+        if bank not in SHIPPED_BANKS:
+            return False
         own, shipped = self.bank_file(bank), self.shipped / "questions" / f"{bank}.jsonl"
-        return bank in SHIPPED_BANKS and (not own.exists() or own.samefile(shipped))
+        return not own.exists() or own.read_bytes() == shipped.read_bytes()
 
     def questions(self, bank: str) -> list[Question]:
         """A bank's questions, checked whole: every fault of the file is told at once."""

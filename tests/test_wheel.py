@@ -2,12 +2,13 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import zipfile
 
 import pytest
-from conftest import OFFLINE, ROOT, question, write_lines
+from conftest import OFFLINE, ROOT, question, review, write_lines
 
 
 @pytest.fixture(scope="module")
@@ -41,6 +42,19 @@ def test_the_sample_page_from_an_empty_folder(installed, tmp_path):
     assert str(installed) in done.stderr.splitlines()[0]
     assert json.loads((tmp_path / "reports" / "sample.json").read_text())["questions"] == 8
     assert [path.name for path in tmp_path.iterdir()] == ["reports"]
+
+
+def test_in_a_checkout_the_sample_is_still_the_sample(installed, tmp_path):
+    """A wheel is installed, but the current folder is a checkout with the very same sample."""
+    for kind in ("questions", "answers", "reviews"):
+        shutil.copytree(installed / "evalkit" / "shipped" / kind, tmp_path / kind)
+    done = run(installed, tmp_path, "report")
+    assert (done.returncode, done.stdout[:20]) == (0, "sample: sample data,")
+    write_lines(tmp_path / "questions" / "mine.jsonl", [question()])
+    mine = review(shown=("a", "gpt-3.5-turbo"))
+    write_lines(tmp_path / "reviews" / "mine" / "judge.pair-scores.jsonl", [mine])
+    done = run(installed, tmp_path, "report")
+    assert (done.returncode, done.stdout[:4]) == (0, "mine")
 
 
 def test_a_bank_of_ones_own_is_checked_against_the_shipped_prompts(installed, tmp_path):
