@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from evalkit import __version__
-from evalkit.errors import BadFile, BadPath, EvalkitError, Fault, Missing, Unknown, nearest, reason
+from evalkit.errors import BadPath, EvalkitError, Missing, Unknown, nearest, reason
 from evalkit.escape import visible
 
 if TYPE_CHECKING:
@@ -274,8 +274,9 @@ def _misused(error: click.ClickException, args: Sequence[str]) -> str:
     verb = next((name for name in args if name in verbs.commands), None)
     help_ = f"evalkit {verb} --help" if verb else "evalkit --help"
     if isinstance(error, click.exceptions.NoSuchOption):
-        options = {name for each in verbs.commands.values() for p in each.params for name in p.opts}
-        if error.option_name in options and verb:
+        command = verbs.commands[verb] if verb else verbs
+        options = {name for option in command.params for name in option.opts}
+        if error.option_name in options:
             return f"'{error.option_name}' goes behind the verb. See: {help_}"
         near = nearest(error.option_name, options)
         meant = f" Did you mean '{near}'?" if near else ""
@@ -309,39 +310,13 @@ def _filed(
     from evalkit import prompts
 
     known = prompts.categories(workspace.prompts("judge"))
-    if default is not None and default not in known:
-        raise Unknown("category", default, known)
-    filed: list[Question] = []
-    strange: dict[str, list[str]] = {}
-    for question in questions:
-        if question.category not in known:
-            strange.setdefault(question.category, []).append(question.id)
-            extra = question.extra | {"category": question.category}
-            refiled = {"category": default or question.category, "extra": extra}
-            question = question.model_copy(update=refiled)
-        filed.append(question)
-    if strange and default is None:
-        hint = f"Known: {', '.join(known)}. --category-default NAME takes these questions in"
-        raise BadFile(
-            [
-                Fault(
-                    f"bank {bank}", f"no prompt knows the category '{name}' of {_some(ids)}. {hint}"
-                )
-                for name, ids in strange.items()
-            ]
-        )
-    for name, ids in strange.items():
-        workspace.told.append(f"{_some(ids)} filed under {default}, no prompt knows '{name}'")
+    filed, notices = prompts.filed(bank, questions, known, default)
+    workspace.told.extend(notices)
     return filed
 
 
 def _count(rows: Sized, what: str) -> str:
     return f"{len(rows)} {what}{'s' * (len(rows) != 1)}"
-
-
-def _some(ids: list[str]) -> str:
-    more = f" and {len(ids) - 3} more" if len(ids) > 3 else ""
-    return f"question {', '.join(ids[:3])}{more}"
 
 
 def _only_bank(workspace: "Workspace") -> str:

@@ -4,7 +4,7 @@ A prompt file is YAML that is checked whole before it is used. Nothing in it is 
 This module knows no model and sends nothing.
 """
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Collection, Hashable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +12,9 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from evalkit import jsonl
-from evalkit.errors import BadFile, Fault
+from evalkit.errors import BadFile, Fault, Unknown
 from evalkit.parsers import PARSERS
+from evalkit.records import Question
 
 
 class JudgePrompt(BaseModel):
@@ -66,3 +67,40 @@ def load_judge(path: Path) -> JudgePrompt:
 def categories(files: Mapping[str, Path]) -> list[str]:
     """Every category that some prompt has a rubric for."""
     return sorted({name for path in files.values() for name in load_judge(path).rubrics})
+
+
+def filed(
+    bank: str, questions: Iterable[Question], known: Collection[str], default: str | None
+) -> tuple[list[Question], list[str]]:
+    """The questions, each in a known category, and notices of those that were refiled.
+
+    A question of another category goes under `default`, and what it was stays in `extra`. Raises
+    BadFile where there is no default, Unknown for a default that is not known itself.
+    """
+    if default is not None and default not in known:
+        raise Unknown("category", default, known)
+    found: list[Question] = []
+    strange: dict[str, list[str]] = {}
+    for question in questions:
+        if question.category in known:
+            found.append(question)
+            continue
+        strange.setdefault(question.category, []).append(question.id)
+        extra = question.extra | {"category": question.category}
+        found.append(question.model_copy(update={"category": default, "extra": extra}))
+    which = {name: _some(ids) for name, ids in strange.items()}
+    if which and default is None:
+        hint = f"Known: {', '.join(known)}. --category-default NAME takes these questions in"
+        what = [
+            f"no prompt knows the category '{name}' of {ids}. {hint}" for name, ids in which.items()
+        ]
+        raise BadFile([Fault(f"bank {bank}", each) for each in what])
+    notices = [
+        f"{ids} filed under {default}, no prompt knows '{name}'" for name, ids in which.items()
+    ]
+    return found, notices
+
+
+def _some(ids: list[str]) -> str:
+    more = f" and {len(ids) - 3} more" if len(ids) > 3 else ""
+    return f"question{'s' * (len(ids) > 1)} {', '.join(ids[:3])}{more}"

@@ -42,6 +42,7 @@ def test_every_step_of_the_first_screen_is_a_command_that_exists(evalkit):
         (["report", "--bank", "smaple"], "no bank 'smaple'. Did you mean 'sample'?"),
         (["report", "-C", "nowhere"], "nowhere: no such folder"),
         (["report", "-C"], "option '-C' requires an argument. See: evalkit report --help"),
+        (["import", "--csv"], "no option '--csv'. See: evalkit import --help"),
         (["-C", "x", "report"], "'-C' goes behind the verb. See: evalkit report --help"),
         (["report", "--raw"], "--raw goes with --csv. See: evalkit report --help"),
     ],
