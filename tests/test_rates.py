@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pandas as pd
 import pytest
 from conftest import review
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from evalkit.records import Review
 from evalkit.stats import chains, rates
 from evalkit.stats.battles import battles, by_question
+from evalkit.stats.intervals import product
 
 MODELS = ("base", "m1", "m2", "m3")
 CATEGORIES = {f"q{n}": ("math", "writing", "alone")[min(n, 9) // 4] for n in range(9)}
@@ -116,7 +118,7 @@ def test_counts_and_bounds_with_unreadable_replies():
         ("q3", ("m1", "base"), None, 0),
     ]
     (pair,) = tables(reviews(said))[0].to_dict("records")
-    assert (pair["a"], pair["b"]) == ("base", "m1")
+    assert (pair["a"], pair["b"], pair["questions_both_orders"]) == ("base", "m1", 0)
     assert (pair["wins_b"], pair["ties"], pair["wins_a"]) == (1, 1, 1)
     assert (pair["sum_a"], pair["sum_b"]) == (1 + 9 + 5, 9 + 1 + 5)
     assert (pair["questions"], pair["reviews"], pair["unreadable"]) == (3, 4, 1)
@@ -205,11 +207,20 @@ def test_a_model_that_nothing_connects_has_no_percent():
 
 def test_a_chain_joins_questions_by_id_and_bears_missing_ones():
     first = [(f"q{n}", ("base", "m1"), (8, 4 + n % 2), 0) for n in range(6)]
-    second = [(f"q{n}", ("m1", "m2"), (8, 4 + n % 3), 0) for n in range(8, 2, -1)]
+    second = [(f"q{n}", ("m1", "m2"), (8, 4 + n % 3), 0) for n in range(8, 3, -1)]
     found = chart(first + second).loc["m2"]
-    assert found["questions"] == 6  # on each of the two links
-    assert found["percent"] == pytest.approx(100 * (27 / 48) * (30 / 48))
-    assert found["low"] < found["percent"] < found["high"]
+    assert found["questions"] == 5  # on the thinner link
+    assert found["percent"] == pytest.approx(100 * (27 / 48) * (25 / 40))
+    # The two links share q4 and q5, wherever these stand in each of them.
+    gap = float("nan")
+    links = [
+        ([8, 8, 8, 8, 8, 8, gap, gap, gap], [4, 5, 4, 5, 4, 5, gap, gap, gap]),
+        ([gap, gap, gap, gap, 8, 8, 8, 8, 8], [gap, gap, gap, gap, 5, 6, 4, 5, 6]),
+    ]
+    by_hand = product([(np.array(a, float), np.array(b, float)) for a, b in links])
+    assert [found["se"], found["low"], found["high"]] == pytest.approx(
+        [100 * x for x in (by_hand.se, by_hand.low, by_hand.high)]
+    )
 
 
 def test_questions_outside_the_bank_are_left_out():
