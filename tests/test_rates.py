@@ -210,7 +210,7 @@ def test_a_chain_joins_questions_by_id_and_bears_missing_ones():
     second = [(f"q{n}", ("m1", "m2"), (8, 4 + n % 3), 0) for n in range(8, 3, -1)]
     found = chart(first + second).loc["m2"]
     assert found["questions"] == 5  # on the thinner link
-    assert found["percent"] == pytest.approx(100 * (27 / 48) * (25 / 40))
+    assert found["percent"] == pytest.approx(100 * (27 / 48) * (26 / 40))
     # The two links share q4 and q5, wherever these stand in each of them.
     gap = float("nan")
     links = [
