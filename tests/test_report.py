@@ -183,6 +183,59 @@ def test_an_unknown_baseline_is_offered_the_nearest(evalkit, tmp_path):
     assert not (tmp_path / "reports").exists()
 
 
+def test_a_score_of_zero_is_counted_and_said(report):
+    rows = judged(BOTH_ORDERS[:1])
+    rows[0] |= {"scores": [0.0, 9.0], "flags": ["outside_scale"]}
+    _, numbers, page = report(rows, "--baseline", "a")
+    assert numbers["reviews"][0]["outside_scale"] == 1
+    assert "1 of 6 reviews by judge hold a score below the scale of 1 to 10" in page
+
+
+def test_a_model_that_nothing_connects_is_in_no_chart_and_said(report):
+    rows = judged() + [review(each["id"], ("c", "d"), (8, 6)) for each in QUESTIONS]
+    ran, numbers, page = report(rows, "--baseline", "a", models=tuple("abcd"))
+    (score,) = (row for row in numbers["relative_score"] if row["model"] == "c")
+    assert score["percent"] is None
+    told = "c: no percentage, since nothing connects it with a, or a scored 0."
+    assert told in ran.lines and told in page
+    assert not any(line.startswith("c ") for line in ran.out.splitlines())
+
+
+def test_the_verdict_is_of_the_best_model_that_met_the_baseline_itself(report):
+    rows = [review(each["id"], ("a", "b"), (8, 6)) for each in QUESTIONS]
+    rows += [review(each["id"], ("a", "c"), (8, 7)) for each in QUESTIONS]
+    rows += [review(each["id"], ("c", "d"), (5, 9)) for each in QUESTIONS]
+    ran, _, page = report(rows, "--baseline", "a", models=tuple("abcd"))
+    assert "c reaches 87.5% of a's score" in ran.out
+    assert "d 157.5%" in page and "by way of c" in page
+
+
+def test_columns_stay_aligned_beside_wide_names(report):
+    rows = [review(each["id"], ("a", "通义千问"), (8, 6)) for each in QUESTIONS]
+    ran, _, _ = report(rows, "--baseline", "a", models=("a", "通义千问"))
+    head, base, wide = ran.out.splitlines()[2:5]
+    assert base.index("100.0") == head.index("% of a") + 1
+    assert wide.index("75.0") == head.index("% of a") + 2 - 4  # four signs of two columns each
+
+
+def test_shares_of_a_gap_stand_only_where_the_gap_is_sure(report):
+    clear = [review(each["id"], ("a", "b"), (8, 5 + n % 2)) for n, each in enumerate(QUESTIONS)]
+    assert "share of the gap" in report(clear, "--baseline", "a")[2]
+    even = [
+        review(each["id"], ("a", "b"), (8, 7 + 2 * (n % 2))) for n, each in enumerate(QUESTIONS)
+    ]
+    assert "share of the gap" not in report(even, "--baseline", "a")[2]
+
+
+@pytest.mark.parametrize(("others", "opened"), [("bcd", 3), ("bcde", 0)])
+def test_few_tables_of_categories_begin_open(report, tmp_path, others, opened):
+    rows = [review(each["id"], ("a", other), (8, 6)) for each in QUESTIONS for other in others]
+    report(rows, "--baseline", "a", models=tuple("a" + others))
+    html = (tmp_path / "reports" / "mine.html").read_text()
+    assert html.count("<details") == len(others)
+    assert html.count("<details open") == opened
+
+
 def test_two_judges_stand_side_by_side(report):
     rows = judged() + [row | {"judge": "other", "scores": [5, 5]} for row in judged()]
     ran, numbers, page = report(rows, "--baseline", "a")
