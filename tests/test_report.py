@@ -236,6 +236,16 @@ def test_few_tables_of_categories_begin_open(report, tmp_path, others, opened):
     assert html.count("<details open") == opened
 
 
+def test_the_baselines_pairs_come_first_and_the_best_of_them_before_the_others(report, tmp_path):
+    rows = [review(each["id"], ("x", "b"), (8, 6)) for each in QUESTIONS]
+    rows += [review(each["id"], ("x", "c"), (8, 7)) for each in QUESTIONS]
+    rows += [review(each["id"], ("b", "c"), (1, 10)) for each in QUESTIONS]
+    report(rows, "--baseline", "x", models=("b", "c", "x"))
+    html = (tmp_path / "reports" / "mine.html").read_text()
+    named = re.findall(r'<th scope="row"><strong>(\w)</strong> against (\w)</th>', html)
+    assert named == [("c", "x"), ("b", "x"), ("c", "b")]
+
+
 def test_two_judges_stand_side_by_side(report):
     rows = judged() + [row | {"judge": "other", "scores": [5, 5]} for row in judged()]
     ran, numbers, page = report(rows, "--baseline", "a")

@@ -152,6 +152,13 @@ def test_the_same_pair_judged_twice_is_two_samples(evalkit, source, tmp_path):
     assert "7 rows were here already" in evalkit("import", "vicuna", source).out
 
 
+def test_two_reviews_that_say_the_same_are_still_two(evalkit, source, tmp_path):
+    (one, two) = rows(source, "review/dir/review.jsonl")
+    write_lines(source / "review" / "dir" / "review.jsonl", [one, two, one | {"review_id": "2nd"}])
+    assert evalkit("import", "vicuna", source).code == 0
+    assert len(rows(tmp_path, "reviews/vicuna80/*.jsonl")) == 3
+
+
 def test_reviews_that_come_later_are_added_whatever_their_file_is(evalkit, source, tmp_path):
     assert evalkit("import", "vicuna", source).code == 0
     (one, _) = rows(source, "review/dir/review.jsonl")

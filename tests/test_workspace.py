@@ -338,6 +338,34 @@ def test_what_a_workspace_lacks_is_shipped_and_its_own_file_wins(tmp_path):
         workspace.questions("sampel")
 
 
+def test_a_row_that_could_not_be_read_again_is_not_written(tmp_path):
+    workspace = Workspace(tmp_path)
+    workspace.append("bank", answers("q1"))
+    (long,) = answers("q2", text="x" * 10_000_001)
+    with pytest.raises(BadFile, match="a row of more than 10 MB"):
+        workspace.append("bank", [long])
+    assert [row.question for row in workspace.answers("bank")] == ["q1"]
+
+
+def test_an_own_ledger_of_a_shipped_bank_goes_before_the_shipped_one(tmp_path):
+    own = tmp_path / "answers" / "sample" / "sample-brief.jsonl"
+    write_lines(own, [answer("fermi-1", "sample-brief", "Mine.")])
+    said = {row.model: row.turns for row in Workspace(tmp_path).answers("sample")}
+    assert said["sample-brief"] == ("Mine.",)
+    assert set(said) == {"sample-brief", "sample-thorough", "sample-vague"}
+
+
+def test_repair_leaves_what_came_with_evalkit_alone(tmp_path):
+    shipped = tmp_path / "shipped"
+    write_lines(shipped / "questions" / "sample.jsonl", [question()])
+    bad = shipped / "answers" / "sample" / "a.jsonl"
+    write_lines(bad, [answer(mood="good")])
+    before = tree(shipped)
+    (tmp_path / "here").mkdir()
+    Workspace(tmp_path / "here", shipped).repair("sample")
+    assert tree(shipped) == before
+
+
 def test_a_shipped_ledger_is_never_written(tmp_path):
     shipped = Workspace(tmp_path).shipped
     before = tree(shipped / "answers")
