@@ -8,6 +8,7 @@ means: the caller gives the record class.
 import json
 import math
 import stat
+from codecs import BOM_UTF8
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +19,7 @@ from pydantic import BaseModel, ValidationError
 from evalkit.errors import BadFile, BadPath, Fault, nearest, reason
 
 MAX_ROW = 10_000_000  # bytes
+TOO_LONG = f"a row of more than {MAX_ROW // 1_000_000} MB"
 MOST_FOUND = 1000  # faults in one file, before reading on tells nothing more
 MAX_DEPTH = 100  # levels of lists and objects; more could not be written again
 MAX_ARRAY = 200_000_000  # bytes; an array cannot be read as a stream
@@ -77,7 +79,7 @@ def lines(path: Path) -> Iterator[Line]:
     with open_file(path) as stream:
         head = stream.read(4)
         _refuse_utf16(path, head)
-        start = 3 if head[:3] == b"\xef\xbb\xbf" else 0
+        start = len(BOM_UTF8) if head.startswith(BOM_UTF8) else 0
         stream.seek(start)
         number = 0
         while True:
@@ -86,8 +88,7 @@ def lines(path: Path) -> Iterator[Line]:
                 return
             number += 1
             if len(raw) > MAX_ROW:
-                what = f"a row of more than {MAX_ROW // 1_000_000} MB"
-                raise BadFile([Fault(f"{path}:{number}", what)])
+                raise BadFile([Fault(f"{path}:{number}", TOO_LONG)])
             end = start + len(raw)
             if stripped := raw.strip(b" \t\r\n"):
                 yield Line(number, stripped, start, end, raw.endswith(b"\n"))
@@ -121,10 +122,9 @@ def text(path: Path) -> str:
         raise BadFile([Fault(str(path), f"more than {MAX_ROW // 1_000_000} MB")])
     _refuse_utf16(path, raw[:4])
     try:
-        return raw.removeprefix(b"\xef\xbb\xbf").decode("utf-8")
-    except UnicodeDecodeError as error:
-        line = raw[: error.start].count(b"\n") + 1
-        raise BadFile([Fault(f"{path}:{line}", _not_utf8(error, raw))]) from error
+        return _utf8(raw.removeprefix(BOM_UTF8))
+    except Malformed as fault:
+        raise BadFile([Fault(f"{path}:{fault.line}", fault.what)]) from fault
 
 
 def parse(raw: bytes) -> dict[str, Any]:
@@ -213,7 +213,7 @@ def _array(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
         what = f"an array of more than {MAX_ARRAY // 1_000_000} MB; write it as JSON lines"
         raise BadFile([Fault(f"{path}:1", what)])
     try:
-        items = _decode(raw.removeprefix(b"\xef\xbb\xbf"))
+        items = _decode(raw.removeprefix(BOM_UTF8))
     except Malformed as fault:
         place = [str(path), *(str(at) for at in (fault.line, fault.column) if at)]
         raise BadFile([Fault(":".join(place), fault.what)]) from fault
@@ -227,14 +227,14 @@ def _array(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     for number, item in enumerate(items, 1):
         where = f"{path}: item {number}"
         if len(raw) > MAX_ROW and len(json.dumps(item)) > MAX_ROW:
-            raise BadFile([Fault(where, f"a row of more than {MAX_ROW // 1_000_000} MB")])
+            raise BadFile([Fault(where, TOO_LONG)])
         yield where, item
 
 
 def _decode(raw: bytes) -> Any:
     try:
         value = json.loads(
-            raw.decode("utf-8"),
+            _utf8(raw),
             object_pairs_hook=_object,
             parse_constant=_constant,
             parse_float=_float,
@@ -242,9 +242,6 @@ def _decode(raw: bytes) -> Any:
         if raw.count(b"[") + raw.count(b"{") > MAX_DEPTH and _too_deep(value):
             raise RecursionError
         return value
-    except UnicodeDecodeError as error:
-        line = raw[: error.start].count(b"\n") + 1
-        raise Malformed(_not_utf8(error, raw), line) from error
     except json.JSONDecodeError as error:
         what = f"not valid JSON: {error.msg.lower()}"
         raise Malformed(what, error.lineno, error.colno) from error
@@ -274,11 +271,15 @@ def _too_deep(value: Any) -> bool:
     return True
 
 
-def _not_utf8(error: UnicodeDecodeError, raw: bytes) -> str:
-    line = raw[: error.start].rpartition(b"\n")[2]
-    column = len(line.decode("utf-8", "replace")) + 1
-    what = f"not UTF-8 (byte 0x{raw[error.start]:02x} at column {column})"
-    return f"{what}. Try: iconv -f latin1 -t utf-8 FILE > NEW"
+def _utf8(raw: bytes) -> str:
+    try:
+        return raw.decode("utf-8")
+    except UnicodeDecodeError as error:
+        line = raw[: error.start].rpartition(b"\n")[2]
+        number = raw[: error.start].count(b"\n") + 1
+        column = len(line.decode("utf-8", "replace")) + 1
+        what = f"not UTF-8 (byte 0x{raw[error.start]:02x} at column {column})"
+        raise Malformed(f"{what}. Try: iconv -f latin1 -t utf-8 FILE > NEW", number) from error
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

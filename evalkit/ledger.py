@@ -224,12 +224,11 @@ class Writer(Generic[Row]):
         """Append one row, whole or not at all; False where its key is there already."""
         if row.key in self._keys:
             return False
-        if self._file is None:
-            self._file = self._open()
         data = row.line().encode() + b"\n"
         if len(data) > jsonl.MAX_ROW:
-            what = f"a row of more than {jsonl.MAX_ROW // 1_000_000} MB"
-            raise BadFile([Fault(str(self.path), what)])
+            raise BadFile([Fault(str(self.path), jsonl.TOO_LONG)])
+        if self._file is None:
+            self._file = self._open()
         self._write(self._file, data)
         self._keys.add(row.key)
         self.added += 1

@@ -69,15 +69,25 @@ def pair_scores(reply: str, shown: Iterable[str] = ()) -> Reading:
     own = [match for match in strict if _squeeze(match[0]) not in seen_lines]
     ladder: list[tuple[Literal["strict", "tolerant"], list[Match]]] = [("strict", own)]
     for grammar in _IN_PROSE:
-        found = [match for match in grammar(text) if _squeeze(match[0]) not in seen_text]
-        ladder.append(("tolerant", found))
+        prose = [match for match in grammar(text) if _squeeze(match[0]) not in seen_text]
+        ladder.append(("tolerant", prose))
     ladder.append(("strict", strict))  # an answer holds the very line; no other reading is left
     for rung, matches in ladder:
-        if on_scale := [numbers for _, numbers in matches if max(numbers) <= HIGHEST]:
-            return _read(on_scale, rung)
+        if found := [numbers for _, numbers in matches if on_scale(numbers)]:
+            return _read(found, rung)
     if outside := [numbers for _, matches in ladder for _, numbers in matches]:
         return Reading(None, unreadable="outside the scale: {:g} {:g}".format(*outside[-1]))
     return Reading(None, unreadable="no pair of scores found")
+
+
+def on_scale(scores: Iterable[float]) -> bool:
+    """Whether all of these can be scores: 0, which judges give though nobody asked, to 10."""
+    return all(LOWEST <= score <= HIGHEST for score in scores)
+
+
+def scale_flags(scores: Iterable[float]) -> tuple[str, ...]:
+    """What a reader should know of scores that are on the scale: `outside_scale` below 1."""
+    return ("outside_scale",) if min(scores) < LOWEST_ASKED else ()
 
 
 PARSERS: dict[str, Parser] = {"pair_scores": pair_scores}
@@ -113,12 +123,8 @@ _IN_PROSE = (_labelled, _together, _in_brackets)
 
 def _read(verdicts: list[tuple[float, float]], rung: Literal["strict", "tolerant"]) -> Reading:
     """The last verdict; more than one that differ are flagged."""
-    flags = []
-    if min(verdicts[-1]) < LOWEST_ASKED:
-        flags.append("outside_scale")
-    if len(set(verdicts)) > 1:
-        flags.append("several_verdicts")
-    return Reading(verdicts[-1], rung, tuple(flags))
+    several = ("several_verdicts",) if len(set(verdicts)) > 1 else ()
+    return Reading(verdicts[-1], rung, scale_flags(verdicts[-1]) + several)
 
 
 def _plain(text: str) -> str:

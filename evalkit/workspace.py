@@ -185,10 +185,9 @@ class Workspace:
 
     def repair(self, bank: str) -> None:
         """Move the bad lines of a bank's own ledgers aside, so that the rest can be read."""
-        for kind, model in (("answers", Answer), ("reviews", Review)):
-            for ledger in self.ledgers(kind, bank, model):
-                if ledger.path.is_relative_to(self.root):
-                    ledger.repair()
+        for ledger in self._bought(bank):
+            if ledger.path.is_relative_to(self.root):
+                ledger.repair()
 
     # -- computed
 
@@ -197,6 +196,10 @@ class Workspace:
         return write_whole(self.root / "reports" / f"{file_stem(bank)}{ending}", content)
 
     # -- inside
+
+    def _bought(self, bank: str) -> list[Ledger[Answer] | Ledger[Review]]:
+        """All ledgers of a bank."""
+        return [*self.ledgers("answers", bank, Answer), *self.ledgers("reviews", bank, Review)]
 
     def _home(self, bank: str, row: Bought) -> tuple[Path, str]:
         match row:
@@ -224,11 +227,10 @@ class Workspace:
 
         A file system may fold upper and lower case, so such names are refused everywhere.
         """
-        for kind, model in (("answers", Answer), ("reviews", Review)):
-            for ledger in self.ledgers(kind, bank, model):
-                here = owners.get(str(ledger.path).casefold())
-                if here and (first := ledger.first()):
-                    here.add(self._home(bank, first)[1])
+        for ledger in self._bought(bank):
+            here = owners.get(str(ledger.path).casefold())
+            if here and (first := ledger.first()):
+                here.add(self._home(bank, first)[1])
         for names in owners.values():
             if len(names) > 1:
                 both = " and ".join(f"'{name}'" for name in sorted(names))

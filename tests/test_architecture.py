@@ -99,11 +99,10 @@ def test_imports_go_down_only():
 )
 def test_a_planted_breach_is_found(tmp_path, file, planted, told):
     package = tmp_path / "evalkit"
-    for name, source in modules(ROOT / "evalkit").items():
+    for source in modules(ROOT / "evalkit").values():
         copy = package / source.relative_to(ROOT / "evalkit")
         copy.parent.mkdir(parents=True, exist_ok=True)
         copy.write_text(source.read_text())
-        assert name
     with open(package / file, "a") as stream:
         stream.write(f"\n{planted}\n")
     assert any(told in breach for breach in breaches(package))

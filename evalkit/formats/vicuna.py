@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, Strict, model_validator
 from evalkit import jsonl
 from evalkit.errors import BadFile, BadPath, Fault
 from evalkit.formats import Imported
-from evalkit.parsers import HIGHEST, LOWEST, LOWEST_ASKED, Reading, pair_scores
+from evalkit.parsers import Reading, on_scale, pair_scores, scale_flags
 from evalkit.records import Answer, Question, Review, Rung, short_hash
 
 BANK: str | None = "vicuna80"
@@ -226,13 +226,11 @@ def _judge(reviewer: str | int) -> str:
 
 
 def _review(row: _Review, judge: str, shown: tuple[Answer, Answer], reading: Reading) -> Review:
-    given = row.score if min(row.score) >= LOWEST and max(row.score) <= HIGHEST else None
     scores: tuple[float, ...] | None = reading.scores
     rung: Rung | None = reading.rung
     flags = reading.flags
-    if given is not None and given != scores:
-        scores, rung = given, "given"
-        flags = ("outside_scale",) if min(given) < LOWEST_ASKED else ()
+    if on_scale(row.score) and row.score != scores:
+        scores, rung, flags = row.score, "given", scale_flags(row.score)
     extra: dict[str, Any] = {"review_id": row.review_id, "reviewer_id": row.reviewer_id}
     extra |= {"score": list(row.score), "metadata": row.metadata, **(row.model_extra or {})}
     hashes = tuple(answer.hash for answer in shown)

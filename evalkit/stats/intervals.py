@@ -98,26 +98,27 @@ def product(links: list[tuple[Floats, Floats]], level: float = LEVEL) -> Estimat
     link; NaN where a link lacks the question. The relative influences of the links are added
     question by question before the variance is taken, so that what the links share (questions,
     and the answers of the bridge model) is counted once and with its sign: relative
-    psi_i = sum_k (N / n_k) (b_ki / mean b_k - a_ki / mean a_k), SE = value sd(psi) / sqrt(N), t
+    psi_i = sum_k (N / n_k) e_ki / R_k with e and R as in `ratio`, SE = value sd(psi) / sqrt(N), t
     with min(n_k) - 1. No interval where a link has one question or a sum is 0.
     """
     value, thinnest = 1.0, len(links[0][0])
     psi = np.zeros(thinnest)
     for a, b in links:
         here = ~(np.isnan(a) | np.isnan(b))
-        n = int(here.sum())
-        if n == 0 or a[here].sum() <= 0:
+        if (values := _ratio_influence(a[here], b[here])) is None:
             return Estimate(None)
-        value *= float(b[here].sum() / a[here].sum())
-        thinnest = min(thinnest, n)
+        link, e = values
+        value *= link
+        thinnest = min(thinnest, len(e))
         if value > 0:
-            psi[here] += (b[here] / b[here].mean() - a[here] / a[here].mean()) * len(psi) / n
+            psi[here] += e / link * len(psi) / len(e)
     if thinnest < 2 or value == 0:
         return Estimate(value)
     return _around(value, value * float(np.std(psi, ddof=1)) / len(psi) ** 0.5, thinnest - 1, level)
 
 
 def _ratio_influence(a: Floats, b: Floats) -> tuple[float, Floats] | None:
+    """R and e of `ratio`; None where there is no ratio."""
     if len(a) == 0 or a.sum() <= 0:
         return None
     value = float(b.sum() / a.sum())
