@@ -1,0 +1,111 @@
+"""The group of all verbs, and how a run ends: exit codes, one line an error."""
+
+import errno
+import os
+import sys
+from collections.abc import Sequence
+
+import click
+
+from evalkit import __version__
+from evalkit.cli.imports import import_
+from evalkit.cli.report import report
+from evalkit.cli.verb import Verbs, say
+from evalkit.errors import EvalkitError, nearest, reason
+
+WELCOME = """\
+evalkit {version}: a strong model as the judge between chatbots, with error bars that hold
+
+  1  evalkit report --open                   the page of a small sample, written by hand
+  2  evalkit import vicuna FOLDER            bring in published answers and reviews
+  3  evalkit report --bank vicuna80 --open   their page: "% of ChatGPT" with intervals
+
+  data     import    other tools' questions, answers and reviews
+  results  report    tables, charts, one page
+
+All files lie in the current folder, or in the one that -C names.
+evalkit VERB --help says what a verb takes."""
+
+
+@click.group(
+    cls=Verbs,
+    invoke_without_command=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+@click.version_option(__version__, "--version", message="evalkit %(version)s")
+@click.pass_context
+def verbs(ctx: click.Context) -> None:
+    """A strong model as the judge between chatbots, with error bars that hold."""
+    if ctx.invoked_subcommand is None:
+        click.echo(WELCOME.format(version=__version__))
+
+
+for each in (import_, report):
+    verbs.add_command(each)
+
+
+def main() -> None:
+    """Run the command line and leave with its exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")
+    code = run(sys.argv[1:])
+    try:
+        if sys.stdout is not None:  # it is None where it was closed before we began
+            sys.stdout.flush()
+    except OSError:  # a reader that left, or a full disk that `run` has told of
+        _close_stdout()
+    sys.exit(code)
+
+
+def run(args: Sequence[str]) -> int:
+    """Run one command line; returns the exit code. A bug is not caught and keeps its traceback."""
+    try:
+        return verbs.main(list(args), prog_name="evalkit", standalone_mode=False) or 0
+    except EvalkitError as error:
+        if "--debug" in args:
+            raise
+        for line in error.lines():
+            say(line)
+        return error.exit_code
+    except click.ClickException as error:
+        say(_misused(error, args))
+        return 2
+    except (KeyboardInterrupt, click.Abort):
+        say("interrupted")
+        return 130
+    except SystemExit:  # how click leaves when nobody reads our output any more
+        if "_EVALKIT_COMPLETE" in os.environ:
+            raise
+        _close_stdout()
+        return 0
+    except OSError as error:  # a file, or a full disk behind our output: not a bug
+        if "--debug" in args or (error.filename is None and error.errno != errno.ENOSPC):
+            raise
+        name = "the output" if error.filename is None else os.fsdecode(error.filename)
+        say(f"{name}: {reason(error)}")
+        return 2
+
+
+def _misused(error: click.ClickException, args: Sequence[str]) -> str:
+    command: click.Command = verbs
+    path = "evalkit"
+    for name in args:
+        if isinstance(command, click.Group) and name in command.commands:
+            command = command.commands[name]
+            path += f" {name}"
+    help_ = f"{path} --help"
+    if isinstance(error, click.exceptions.NoSuchOption):
+        options = {name for option in command.params for name in option.opts}
+        if error.option_name in options:
+            return f"'{error.option_name}' goes behind the verb. See: {help_}"
+        near = nearest(error.option_name, options)
+        meant = f" Did you mean '{near}'?" if near else ""
+        return f"no option '{error.option_name}'.{meant} See: {help_}"
+    said = error.format_message().rstrip(".")
+    return f"{said[0].lower()}{said[1:]}. See: {help_}"
+
+
+def _close_stdout() -> None:
+    """Whoever read our output has left; make sure that nothing more is flushed to it."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

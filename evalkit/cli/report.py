@@ -1,0 +1,112 @@
+"""evalkit report: the tables, the charts, the page."""
+
+import webbrowser
+from typing import TYPE_CHECKING
+
+import click
+
+from evalkit.cli.verb import (
+    Everywhere,
+    filed,
+    on_a_workspace,
+    on_bought_rows,
+    open_workspace,
+    print_json,
+    say,
+    tell,
+)
+from evalkit.errors import Missing
+from evalkit.escape import visible
+
+if TYPE_CHECKING:
+    from evalkit.report.results import Results
+    from evalkit.workspace import Workspace
+
+SAMPLE = "sample"
+
+
+@click.command(short_help="Make the tables, the charts and the page.")
+@click.option("--bank", help="Which bank; default: the only one that has reviews.")
+@click.option("--baseline", help="Whose score is 100%; default: ChatGPT where it takes part.")
+@click.option("--open", "open_page", is_flag=True, help="Open the page in a browser.")
+@click.option("--csv", "as_csv", is_flag=True, help="Also write the pairs as CSV.")
+@click.option("--raw", is_flag=True, help="CSV cells as they are, also those like formulas.")
+@click.option("--png", is_flag=True, help="Also write the chart as a picture.")
+@on_bought_rows
+@on_a_workspace
+def report(
+    given: Everywhere,
+    bank: str | None,
+    baseline: str | None,
+    open_page: bool,
+    as_csv: bool,
+    raw: bool,
+    png: bool,
+    category_default: str | None,
+    repair: bool,
+) -> None:
+    """Write reports/<bank>.html, one page that needs nothing else, and reports/<bank>.json.
+
+    The JSON file holds every number of the page; its schema is `evalkit.report.results.Results`.
+    Without --bank and without reviews of your own it shows the sample that comes with evalkit.
+    """
+    if raw and not as_csv:
+        raise click.UsageError("--raw goes with --csv")
+    workspace = open_workspace(given.folder)
+    bank = _only_bank(workspace) if bank is None else bank
+    if repair:
+        workspace.repair(bank)
+    questions = filed(workspace, bank, workspace.questions(bank), category_default)
+    answers, reviews = workspace.answers(bank), workspace.reviews(bank)
+
+    from evalkit.report import words
+    from evalkit.report.page import page
+    from evalkit.report.results import results
+    from evalkit.report.spreadsheet import spreadsheet
+
+    sample = workspace.is_shipped(bank) and bank == SAMPLE
+    found = results(bank, questions, answers, reviews, baseline, sample=sample)
+    made: dict[str, str | bytes] = {
+        ".html": page(found),
+        ".json": found.model_dump_json(indent=1) + "\n",
+    }
+    if as_csv:
+        made[".csv"] = spreadsheet(found, raw=raw)
+    if png:
+        made |= _pictures(found)
+    files = [workspace.write_report(bank, *content) for content in made.items()]
+    tell(workspace)
+    if given.as_json:
+        print_json("report", found.model_dump(mode="json"), files, f"open {files[0]}")
+    else:
+        click.echo(visible(words.table(found)))
+        for sentence in words.verdicts(found):
+            click.echo(visible(sentence))
+    for sentence in found.missing:
+        say(sentence)
+    say(f"wrote {', '.join(map(str, files))}")
+    if not open_page:
+        say(f"Next: open {files[0]}, or run this again with --open")
+    elif not webbrowser.open(files[0].resolve().as_uri()):
+        say(f"no browser could be started; open {files[0]} yourself")
+
+
+def _pictures(found: "Results") -> dict[str, bytes]:
+    """The chart of each judging as PNG, by file ending."""
+    from evalkit.report import charts
+
+    pictures = [charts.picture(drawing) for drawing in charts.drawings(found)]
+    if not pictures:
+        say("nothing to draw: no picture written")
+    if not all(picture.complete for picture in pictures):
+        say("no font here has all characters of the picture; Noto Sans CJK has the Chinese")
+    endings = [".png", *(f".{number}.png" for number in range(2, len(pictures) + 1))]
+    return {ending: each.png for ending, each in zip(endings, pictures, strict=False)}
+
+
+def _only_bank(workspace: "Workspace") -> str:
+    judged = workspace.judged_banks()
+    own = [bank for bank in judged if not workspace.is_shipped(bank)] or judged
+    if len(own) != 1:
+        raise Missing(f"which bank? Give --bank, one of: {', '.join(own or workspace.banks())}")
+    return own[0]

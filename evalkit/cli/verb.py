@@ -1,0 +1,109 @@
+"""What every verb shares: the options on a workspace, and the ways to say something.
+
+The result goes to stdout, words go to stderr. No verb is named here.
+"""
+
+import json
+from collections.abc import Callable, Iterable, Sized
+from dataclasses import dataclass
+from functools import wraps
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from evalkit.errors import BadPath, Unknown
+from evalkit.escape import visible
+
+if TYPE_CHECKING:
+    from evalkit.records import Question
+    from evalkit.workspace import Workspace
+
+
+class Verbs(click.Group):
+    """A group that offers the nearest verb to a mistyped one."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """As click does, but an unknown verb is an `Unknown` of ours."""
+        if args and args[0] not in self.commands and not args[0].startswith("-"):
+            raise Unknown("verb", args[0], self.commands)
+        return super().resolve_command(ctx, args)
+
+
+@dataclass(frozen=True)
+class Everywhere:
+    """The options that every verb takes."""
+
+    folder: str
+    as_json: bool
+
+
+def on_a_workspace(verb: Callable[..., None]) -> Callable[..., None]:
+    """Give a verb the options that all of them take; they reach it as one `Everywhere`."""
+
+    @click.option("-C", "folder", metavar="DIR", default=".", help="The workspace; default: here.")
+    @click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
+    @click.option("--debug", is_flag=True, expose_value=False, help="Show tracebacks.")
+    @wraps(verb)
+    def command(folder: str, as_json: bool, **own: Any) -> None:
+        verb(Everywhere(folder, as_json), **own)
+
+    return command
+
+
+def on_bought_rows(verb: Callable[..., None]) -> Callable[..., None]:
+    """Give a verb that reads answers and reviews `category_default` and `repair`."""
+    filing = "File questions whose category no prompt knows under this one."
+    verb = click.option("--category-default", metavar="NAME", help=filing)(verb)
+    mending = "Move bad lines of answers/ and reviews/ aside."
+    return click.option("--repair", is_flag=True, help=mending)(verb)
+
+
+def open_workspace(folder: str) -> "Workspace":
+    """The workspace in `folder`; what it has to tell is said however the verb ends."""
+    from evalkit.workspace import Workspace
+
+    root = Path(folder)
+    if not root.is_dir():
+        raise BadPath(f"{folder}: no such folder")
+    workspace = Workspace(root)
+    click.get_current_context().call_on_close(lambda: tell(workspace))
+    return workspace
+
+
+def tell(workspace: "Workspace") -> None:
+    """Say what the workspace has to tell, each line once."""
+    for line in dict.fromkeys(workspace.told):
+        say(line)
+    workspace.told.clear()
+
+
+def filed(
+    workspace: "Workspace", bank: str, questions: Iterable["Question"], default: str | None
+) -> list["Question"]:
+    """The questions, each in a category that some prompt knows; `default` takes the others."""
+    from evalkit import prompts
+
+    known = prompts.categories(workspace.prompts("judge"))
+    filed, notices = prompts.filed(bank, questions, known, default)
+    workspace.told.extend(notices)
+    return filed
+
+
+def count(rows: Sized, what: str) -> str:
+    """`3 questions`, `1 question`."""
+    return f"{len(rows)} {what}{'s' * (len(rows) != 1)}"
+
+
+def say(line: str) -> None:
+    """One line of words on stderr."""
+    one = visible(line).replace("\n", "\u2424")  # a name with a line break must not make two
+    click.echo(f"evalkit: {one}", err=True)
+
+
+def print_json(verb: str, values: dict[str, Any], files: list[Path], following: str) -> None:
+    """The one object that --json promises: an envelope that all verbs share, and their values."""
+    envelope = {"schema": 1, "verb": verb, "status": "done", "files": [str(f) for f in files]}
+    click.echo(json.dumps({**envelope, "next": following, **values}, ensure_ascii=False))
