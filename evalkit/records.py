@@ -58,7 +58,11 @@ class Question(Record):
     turns: Texts = Field(min_length=1)
     language: str = "en"
     reference: Texts = ()
+    """What a right answer must come to, one text a turn; the judge sees it."""
     checklist: Texts = ()
+    """Points that a good answer meets."""
+    tests: Texts = ()
+    """Python that fails where a turn's reference is wrong; see `evalkit.questions.references`."""
     source: str | None = None
     version: str | None = None
 

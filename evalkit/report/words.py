@@ -4,8 +4,7 @@ The page, its charts and the command line ask here, so that they say the same. N
 computed; a value that is not there becomes an empty text.
 """
 
-from unicodedata import east_asian_width
-
+from evalkit.columns import aligned
 from evalkit.report.results import Pair, RelativeScore, Results
 
 HEAD = ("95 %", "win / tie / loss", "win rate", "95 %", "n", "avg chars")
@@ -58,19 +57,7 @@ def _scores(results: Results, judge: str, prompt: str) -> str:
     (reviews,) = (r.reviews for r in results.reviews if (r.judge, r.prompt) == (judge, prompt))
     head = ("", f"% of {results.baseline}", *HEAD)
     lines = [head, *(_line(results, score) for score in results.scores(judge, prompt))]
-    first, *others = [max(map(_columns, column)) for column in zip(*lines, strict=True)]
-    text = [f"judged by {judge} with {prompt}, {reviews} reviews"]
-    for name, *values in lines:
-        cells = (
-            " " * (w - _columns(value)) + value for value, w in zip(values, others, strict=True)
-        )
-        text.append("  ".join([name + " " * (first - _columns(name)), *cells]).rstrip())
-    return "\n".join(text)
-
-
-def _columns(text: str) -> int:
-    """How many columns of a terminal a text takes."""
-    return sum(2 if east_asian_width(character) in "WF" else 1 for character in text)
+    return "\n".join([f"judged by {judge} with {prompt}, {reviews} reviews", *aligned(lines)])
 
 
 def _with_space(text: str) -> str:
