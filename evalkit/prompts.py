@@ -6,23 +6,52 @@ This module knows no model and sends nothing.
 
 from collections.abc import Collection, Hashable, Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from jinja2 import StrictUndefined, TemplateSyntaxError
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+)
 
 from evalkit import jsonl
 from evalkit.errors import BadFile, Fault, Unknown
 from evalkit.parsers import PARSERS
 from evalkit.records import Question
 
+_JINJA = ImmutableSandboxedEnvironment(
+    undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+)
 
-class JudgePrompt(BaseModel):
-    """One way of judging: how many answers are shown, what counts, how the reply is read."""
+
+def _template(source: str) -> str:
+    try:
+        _JINJA.parse(source)
+    except TemplateSyntaxError as error:
+        raise ValueError(f"line {error.lineno} of the template: {error.message}") from error
+    return source
+
+
+Template = Annotated[str, AfterValidator(_template)]
+
+
+class Prompt(BaseModel):
+    """A prompt file: checked whole, unknown fields refused."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     description: str
+
+
+class JudgePrompt(Prompt):
+    """One way of judging: how many answers are shown, what counts, how the reply is read."""
+
     shows: int = Field(ge=1, le=2)
     parser: str
     rubrics: dict[str, str]
@@ -34,6 +63,26 @@ class JudgePrompt(BaseModel):
         if name not in PARSERS:
             raise ValueError(f"no parser '{name}'; there is: {', '.join(PARSERS)}")
         return name
+
+
+class GeneratePrompt(Prompt):
+    """How a model is asked for new questions."""
+
+    system: str
+    template: Template
+    guidance: dict[str, str]
+    """What a question is, by category."""
+
+
+Kind = TypeVar("Kind", bound=Prompt)
+
+
+def fill(template: str, **values: object) -> str:
+    """A template with its values, in one pass: a value is text and is never a template itself.
+
+    Raises jinja2's UndefinedError for a name that has no value.
+    """
+    return _JINJA.from_string(template).render(values)
 
 
 class _Strict(yaml.SafeLoader):
@@ -48,16 +97,16 @@ class _Strict(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
-def load_judge(path: Path) -> JudgePrompt:
-    """Read prompts/judge/<name>.yaml. Raises BadFile with what is wrong and where."""
+def load(path: Path, kind: type[Kind]) -> Kind:
+    """Read a prompt file. Raises BadFile with what is wrong and where."""
     try:
         value: Any = yaml.load(jsonl.text(path), Loader=_Strict)
-        return JudgePrompt.model_validate(value)
+        return kind.model_validate(value)
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
         raise BadFile([Fault(f"{path}:{line}", f"not valid YAML: {error.problem}")]) from error
     except ValidationError as error:
-        faults = [Fault(str(path), what) for what in jsonl.complaints(error, JudgePrompt)]
+        faults = [Fault(str(path), what) for what in jsonl.complaints(error, kind)]
         raise BadFile(faults) from error
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         what = f"not valid YAML: {str(error).splitlines()[0]}"
@@ -66,7 +115,7 @@ def load_judge(path: Path) -> JudgePrompt:
 
 def categories(files: Mapping[str, Path]) -> list[str]:
     """Every category that some prompt has a rubric for."""
-    return sorted({name for path in files.values() for name in load_judge(path).rubrics})
+    return sorted({name for path in files.values() for name in load(path, JudgePrompt).rubrics})
 
 
 def filed(

@@ -4,7 +4,7 @@ import pytest
 from conftest import ROOT, question, write_lines
 
 from evalkit.errors import BadFile
-from evalkit.prompts import categories, load_judge
+from evalkit.prompts import JudgePrompt, categories, load
 from evalkit.workspace import Workspace
 
 GOOD = """\
@@ -28,7 +28,7 @@ def test_every_shipped_prompt_is_sound():
     files = Workspace(ROOT).prompts("judge")
     assert "pair-scores" in files
     for path in files.values():
-        prompt = load_judge(path)
+        prompt = load(path, JudgePrompt)
         assert prompt.description and all(map(str.strip, prompt.rubrics.values()))
 
 
@@ -69,7 +69,7 @@ def test_a_prompt_of_ones_own_brings_its_categories(file, evalkit, tmp_path):
 def test_a_bad_prompt_is_one_line_with_its_place(file, old, new, told):
     file.write_text(GOOD.replace(old, new))
     with pytest.raises(BadFile) as caught:
-        load_judge(file)
+        load(file, JudgePrompt)
     said = caught.value.lines()
     assert any(told in line for line in said)
     assert all(line.startswith(str(file)) for line in said)
