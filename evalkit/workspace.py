@@ -29,7 +29,7 @@ _IN_WHEEL = Path(__file__).parent / "shipped"
 SHIPPED = _IN_WHEEL if _IN_WHEEL.is_dir() else Path(__file__).parent.parent
 """Where what came with evalkit lies: `evalkit/shipped` in a wheel, the checkout in a checkout."""
 
-SHIPPED_BANKS = ("sample",)
+SHIPPED_BANKS = ("evalkit80", "evalkit80-zh", "sample")
 """What came: in a checkout other banks may lie there too, and they are its user's own."""
 
 Row = TypeVar("Row", bound=Bought)
@@ -85,6 +85,15 @@ def _percent(found: re.Match[str]) -> str:
     return "".join(f"%{byte:02X}" for byte in found[0].encode())
 
 
+def read_bank(path: Path) -> jsonl.Found[Question]:
+    """The questions of a file, each with its place, and every fault of it."""
+    found = jsonl.records(path, Question)
+    found.faults += jsonl.doubled(found.rows, "id")
+    if not found.rows and not found.faults:
+        found.faults.append(Fault(str(path), "no questions"))
+    return found
+
+
 class Workspace:
     """The folders of one evaluation, laid over what the package ships."""
 
@@ -111,18 +120,20 @@ class Workspace:
         own, shipped = self.bank_file(bank), self.shipped / "questions" / f"{bank}.jsonl"
         return not own.exists() or own.read_bytes() == shipped.read_bytes()
 
-    def questions(self, bank: str) -> list[Question]:
-        """A bank's questions, checked whole: every fault of the file is told at once."""
+    def bank(self, bank: str) -> jsonl.Found[Question]:
+        """A bank as it lies there: its questions, each with its place, and every fault."""
         path = self.bank_file(bank)
         if self.is_shipped(bank):
             path = self.shipped / "questions" / path.name
         elif not path.exists():
             raise Unknown("bank", bank, self.banks(), "A bank is a file questions/NAME.jsonl")
-        found = jsonl.records(path, Question)
-        if faults := found.faults + jsonl.doubled(found.rows, "id"):
-            raise BadFile(faults)
-        if not found.rows:
-            raise BadFile([Fault(str(path), "no questions")])
+        return read_bank(path)
+
+    def questions(self, bank: str) -> list[Question]:
+        """A bank's questions, checked whole: every fault of the file is told at once."""
+        found = self.bank(bank)
+        if found.faults:
+            raise BadFile(found.faults)
         return [question for _, question in found.rows]
 
     def prompts(self, kind: str) -> dict[str, Path]:
@@ -217,10 +228,11 @@ class Workspace:
         for other in self.banks():
             if other.casefold() == path.stem.casefold() and other != path.stem:
                 raise BadName(f"'{bank}' and '{other}' would share one file. Give another --bank")
-        if path.exists() and self.questions(bank) != list(questions):
-            raise BadName(
-                f"{path} stands already, with other questions. Give another --bank, or move it away"
-            )
+        own = path.exists()
+        if (own or bank in SHIPPED_BANKS) and self.questions(bank) != list(questions):
+            what = f"{path} stands already" if own else f"'{bank}' came with evalkit"
+            way = "Give another --bank, or move it away" if own else "Give another --bank"
+            raise BadName(f"{what}, with other questions. {way}")
 
     def _refuse_shared(self, bank: str, owners: dict[str, set[str]]) -> None:
         """Raise BadName where two names share one file.

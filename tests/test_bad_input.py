@@ -639,7 +639,7 @@ def test_12_a_row_of_just_under_ten_megabytes_is_read(good):
 
 def test_13_a_file_that_is_gone(good, refused):
     assert refused("report", "--bank", "mime") == [
-        "no bank 'mime'. Did you mean 'mine'? There is: mine, sample."
+        "no bank 'mime'. Did you mean 'mine'? There is: evalkit80, evalkit80-zh, mine, sample."
         "  A bank is a file questions/NAME.jsonl"
     ]
     assert refused("report", "-C", "nowhere") == ["nowhere: no such folder"]
@@ -691,7 +691,7 @@ def test_13_an_unreadable_file(closed, file, command):
         ("answers", "answers/mine", REPORT),
         ("answers/mine", "answers/mine", REPORT),
         ("reviews/mine", "reviews/mine", REPORT),
-        ("reviews", "reviews/mine", ["report"]),
+        ("reviews", "reviews/evalkit80", ["report"]),
         ("theirs", THEIRS, VICUNA),
         ("theirs/answer", "theirs/answer", VICUNA),
         ("theirs/review/dir", "theirs/review/dir", VICUNA),

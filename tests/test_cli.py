@@ -33,7 +33,7 @@ def test_every_step_of_the_first_screen_is_a_command_that_exists(evalkit):
 @pytest.mark.parametrize(
     ("args", "told"),
     [
-        (["rport"], "no verb 'rport'. Did you mean 'report'? There is: import, report."),
+        (["rport"], "no verb 'rport'. Did you mean 'report'? There is: import, questions, report."),
         (["report", "--bnak", "x"], "no option '--bnak'. Did you mean '--bank'?"),
         (["report", "--bank"], "option '--bank' requires an argument."),
         (["import", "vicuna"], "missing argument 'PATH'. See: evalkit import --help"),
@@ -44,6 +44,20 @@ def test_every_step_of_the_first_screen_is_a_command_that_exists(evalkit):
         (["report", "-C"], "option '-C' requires an argument. See: evalkit report --help"),
         (["import", "--csv"], "no option '--csv'. See: evalkit import --help"),
         (["-C", "x", "report"], "'-C' goes behind the verb. See: evalkit report --help"),
+        (["questions", "chek"], "no verb 'chek'. Did you mean 'check'?"),
+        (["questions", "list", "smaple"], "no bank 'smaple'. Did you mean 'sample'?"),
+        (
+            ["questions", "check", "--aginst", "x"],
+            "no option '--aginst'. Did you mean '--against'? See: evalkit questions check --help",
+        ),
+        (
+            ["questions", "-C", "x", "check"],
+            "'-C' goes behind the verb. See: evalkit questions check --help",
+        ),
+        (
+            ["questions", "contamination"],
+            "missing argument 'FILE...'. See: evalkit questions contamination --help",
+        ),
         (["report", "--raw"], "--raw goes with --csv. See: evalkit report --help"),
     ],
 )
@@ -58,6 +72,13 @@ def test_a_slip_is_one_line_with_the_way_on(evalkit, tmp_path, args, told):
 def test_h_is_help(evalkit):
     assert evalkit("-h").out == evalkit("--help").out
     assert evalkit("report", "-h").out.startswith("Usage: evalkit report")
+
+
+def test_a_group_of_verbs_shows_them(evalkit):
+    ran = evalkit("questions")
+    assert (ran.code, ran.err) == (0, "")
+    for name in ("list", "check", "generate", "contamination"):
+        assert f"  {name} " in ran.out
 
 
 def test_open_without_a_browser_says_so(evalkit, monkeypatch):

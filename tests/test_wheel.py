@@ -40,7 +40,7 @@ def test_the_sample_page_from_an_empty_folder(installed, tmp_path):
     done = run(installed, tmp_path, "report")
     assert done.returncode == 0, done.stderr
     assert str(installed) in done.stderr.splitlines()[0]
-    assert json.loads((tmp_path / "reports" / "sample.json").read_text())["questions"] == 8
+    assert json.loads((tmp_path / "reports" / "sample.json").read_text())["questions"] == 16
     assert [path.name for path in tmp_path.iterdir()] == ["reports"]
 
 
@@ -63,6 +63,21 @@ def test_a_bank_of_ones_own_is_checked_against_the_shipped_prompts(installed, tm
     assert done.returncode == 2
     assert "no prompt knows the category 'sorcery'" in done.stderr
     assert "fermi" in done.stderr
+
+
+def test_the_banks_and_their_tools_from_an_empty_folder(installed, tmp_path):
+    done = run(installed, tmp_path, "questions", "check")
+    assert (done.returncode, done.stdout.splitlines()) == (
+        0,
+        [
+            "evalkit80: 80 questions, nothing found",
+            "evalkit80-zh: 80 questions, nothing found",
+            "sample: 16 questions, nothing found",
+        ],
+    )
+    done = run(installed, tmp_path, "questions", "generate", "--category", "fermi", "--show-prompt")
+    assert (done.returncode, "Write 5 new questions" in done.stdout) == (0, True)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_wheel_holds_no_tests_and_no_results(installed):

@@ -324,7 +324,7 @@ def test_a_bad_line_in_the_middle_stops_until_repair_moves_it_aside(tmp_path):
 def test_what_a_workspace_lacks_is_shipped_and_its_own_file_wins(tmp_path):
     workspace = Workspace(tmp_path)
     shipped = workspace.questions("sample")
-    assert len(shipped) == 8
+    assert len(shipped) == 16
     assert workspace.answers("sample")
     assert workspace.reviews("sample")
     assert list(tmp_path.iterdir()) == [], "reading copied something into the workspace"
@@ -349,7 +349,7 @@ def test_a_row_that_could_not_be_read_again_is_not_written(tmp_path):
 
 def test_an_own_ledger_of_a_shipped_bank_goes_before_the_shipped_one(tmp_path):
     own = tmp_path / "answers" / "sample" / "sample-brief.jsonl"
-    write_lines(own, [answer("fermi-1", "sample-brief", "Mine.")])
+    write_lines(own, [answer("fermi-08", "sample-brief", "Mine.")])
     said = {row.model: row.turns for row in Workspace(tmp_path).answers("sample")}
     assert said["sample-brief"] == ("Mine.",)
     assert set(said) == {"sample-brief", "sample-thorough", "sample-vague"}

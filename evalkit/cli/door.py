@@ -9,6 +9,7 @@ import click
 
 from evalkit import __version__
 from evalkit.cli.imports import import_
+from evalkit.cli.questions import questions
 from evalkit.cli.report import report
 from evalkit.cli.verb import Verbs, say
 from evalkit.errors import EvalkitError, nearest, reason
@@ -20,8 +21,9 @@ evalkit {version}: a strong model as the judge between chatbots, with error bars
   2  evalkit import vicuna FOLDER            bring in published answers and reviews
   3  evalkit report --bank vicuna80 --open   their page: "% of ChatGPT" with intervals
 
-  data     import    other tools' questions, answers and reviews
-  results  report    tables, charts, one page
+  data     questions  80 of our own, English and Chinese; check, generate, contamination
+           import     other tools' questions, answers and reviews
+  results  report     tables, charts, one page
 
 All files lie in the current folder, or in the one that -C names.
 evalkit VERB --help says what a verb takes."""
@@ -40,7 +42,7 @@ def verbs(ctx: click.Context) -> None:
         click.echo(WELCOME.format(version=__version__))
 
 
-for each in (import_, report):
+for each in (import_, questions, report):
     verbs.add_command(each)
 
 

@@ -4,7 +4,9 @@ The result goes to stdout, words go to stderr. No verb is named here.
 """
 
 import json
-from collections.abc import Callable, Iterable, Sized
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sized
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import wraps
 from pathlib import Path
@@ -101,6 +103,16 @@ def say(line: str) -> None:
     """One line of words on stderr."""
     one = visible(line).replace("\n", "\u2424")  # a name with a line break must not make two
     click.echo(f"evalkit: {one}", err=True)
+
+
+@contextmanager
+def progress(length: int) -> Iterator[Callable[[int], None]]:
+    """A bar on stderr for work of this many steps, and nothing where no person watches."""
+    if sys.stderr.isatty():
+        with click.progressbar(length=length, file=sys.stderr, show_eta=True) as bar:
+            yield bar.update
+    else:
+        yield lambda _: None
 
 
 def print_json(verb: str, values: dict[str, Any], files: list[Path], following: str) -> None:

@@ -1,0 +1,84 @@
+"""What a bank holds, in numbers: categories, languages, turns, references, lengths.
+
+Reads no file and judges nothing; what is wrong with a bank is `check`'s to say.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from statistics import median
+
+from evalkit.columns import aligned
+from evalkit.questions.ngrams import words
+from evalkit.records import Question
+
+HEAD = ("questions", "language", "follow-ups", "references", "tests", "checklists", "length")
+
+
+@dataclass(frozen=True)
+class Overview:
+    """Some questions in numbers; `categories` and `languages` in the order of the file."""
+
+    name: str
+    questions: int
+    languages: dict[str, int]
+    categories: dict[str, int]
+    follow_ups: int
+    """Questions of more than one turn."""
+    references: int
+    """Questions with a reference, and so on."""
+    tests: int
+    checklists: int
+    shortest: int
+    median: float
+    longest: int
+    """Lengths of a question, all turns, in words; in characters where a script has no blanks."""
+    unit: str
+
+
+def overview(name: str, questions: Sequence[Question]) -> Overview:
+    """The numbers of at least one question."""
+    asked = [words("\n".join(question.turns)) for question in questions]
+    unspaced = sum(int(each.unspaced.sum()) for each in asked)
+    lengths = [len(each) for each in asked]
+    return Overview(
+        name=name,
+        questions=len(questions),
+        languages=_counts(question.language for question in questions),
+        categories=_counts(question.category for question in questions),
+        follow_ups=sum(len(question.turns) > 1 for question in questions),
+        references=sum(bool(question.reference) for question in questions),
+        tests=sum(bool(question.tests) for question in questions),
+        checklists=sum(bool(question.checklist) for question in questions),
+        shortest=min(lengths),
+        median=median(lengths),
+        longest=max(lengths),
+        unit="characters" if 2 * unspaced > sum(lengths) else "words",
+    )
+
+
+def by_category(questions: Sequence[Question]) -> list[Overview]:
+    """An overview of each category, in the order of the file."""
+    names = _counts(question.category for question in questions)
+    return [overview(name, [q for q in questions if q.category == name]) for name in names]
+
+
+def table(rows: Sequence[Overview], what: str) -> str:
+    """Overviews as a terminal shows them; `what` stands over their names."""
+    lines = [
+        (
+            row.name,
+            str(row.questions),
+            ", ".join(row.languages),
+            *(str(n or "") for n in (row.follow_ups, row.references, row.tests, row.checklists)),
+            f"{row.median:g} {row.unit} ({row.shortest}-{row.longest})",
+        )
+        for row in rows
+    ]
+    return "\n".join(aligned([(what, *HEAD), *lines]))
+
+
+def _counts(values: Iterable[str]) -> dict[str, int]:
+    found: dict[str, int] = {}
+    for value in values:
+        found[value] = found.get(value, 0) + 1
+    return found

@@ -1,0 +1,250 @@
+"""evalkit questions generate: what is good in a reply is taken, what is not is refused and told."""
+
+import asyncio
+import json
+
+import pytest
+from conftest import ROOT, question, tree, write_lines
+
+from evalkit.chat import Reply, Request
+from evalkit.prompts import GeneratePrompt, fill, load
+from evalkit.questions.generate import Drafts, ask
+from evalkit.records import Question
+
+PROMPT = load(ROOT / "prompts" / "generate" / "question.yaml", GeneratePrompt)
+
+SUBJECTS = [
+    "How many letters does a postwoman in a hill village put into boxes with one hand in a year?",
+    "What do all the keys hanging in the porter's lodge of a clinic with 300 rooms weigh together?",
+    "A tailor sweeps up the threads of a week. How long would they be, laid end to end, roughly?",
+    "Estimate how much salt the gritting lorry of a small town strews on its roads in one winter.",
+    "How many times has the handle of your school's front door been pressed since it was built?",
+    "How much bread is thrown away each Saturday night by the bakeries of a town of 40,000 people?",
+    "Roughly how many metres of rope does a circus with one tent knot and unknot in a season?",
+]
+
+
+def written(turn, **more):
+    return {
+        "turns": [turn],
+        "reference": ["1. Ten a day.\nAccepted range: 1,000 to 9,000"],
+        "checklist": ["Names each factor", "Gives a range"],
+        "tests": ["assert accepted[0] < 3650 < accepted[1]"],
+        **more,
+    }
+
+
+def said(*items):
+    return f"Here they are:\n```json\n{json.dumps(list(items), ensure_ascii=False)}\n```\nEnjoy!"
+
+
+def drafts(wanted=2, taken=(), category="fermi", language="en"):
+    return Drafts(PROMPT, category, wanted, language, "scripted", list(taken))
+
+
+class Scripted:
+    """A provider that says what it was told to say, and remembers what it was asked."""
+
+    def __init__(self, *replies):
+        self.replies = list(replies)
+        self.asked: list[Request] = []
+
+    async def reply(self, request):
+        self.asked.append(request)
+        return Reply(self.replies.pop(0))
+
+
+def test_a_model_is_asked_until_all_are_there():
+    first = said(*map(written, SUBJECTS[:3]), written(SUBJECTS[0].upper()), {"turns": "no list"})
+    model = Scripted(first, "I am sorry.", said(*map(written, SUBJECTS[3:])), "never reached")
+    found = drafts(wanted=6)
+    asyncio.run(ask(model, found))
+    assert [q.turns[0] for q in found.questions] == SUBJECTS[:6]
+    assert found.owed == 0 and len(model.asked) == 3
+    texts = [request.messages[-1].text for request in model.asked]
+    assert [text.split(" new")[0] for text in texts] == ["Write 5", "Write 3", "Write 3"]
+    assert SUBJECTS[0] not in texts[0] and SUBJECTS[0] in texts[1] and SUBJECTS[2] in texts[2]
+    whys = [refused.why for refused in found.refused]
+    assert whys[0] == f"the same as {found.questions[0].id}"
+    assert whys[1] == "'turns' should be a valid tuple, found text"
+    assert whys[2] == "no JSON object with turns in the reply"
+
+
+def test_asking_ends_where_it_leads_nowhere():
+    model = Scripted(*["No."] * 99)
+    found = drafts(wanted=6)
+    asyncio.run(ask(model, found))
+    assert (found.owed, found.replies) == (6, 6)
+
+
+def test_what_is_ours_is_not_the_models_to_say():
+    found = drafts()
+    ours = {"id": "x", "category": "math", "language": "tlh", "source": "me", "version": "9"}
+    found.take(said(written(SUBJECTS[0], **ours)))
+    (made,) = found.questions
+    assert (made.category, made.language, made.source) == ("fermi", "en", "scripted")
+    assert made.id.startswith("fermi-") and made.version == "1"
+
+
+@pytest.mark.parametrize(
+    ("item", "why"),
+    [
+        (written(SUBJECTS[0], reference=[]), "no reference, which fermi needs for each turn"),
+        (written(SUBJECTS[0], reference=["About 3000."]), "no line 'Accepted range: X to Y'"),
+        (written(SUBJECTS[0], checklist=[]), "no checklist"),
+        (written(SUBJECTS[0], turns=[SUBJECTS[0], " "]), "has an empty turn"),
+        (written(SUBJECTS[0], turns=[]), "'turns' is empty"),
+        (
+            written(SUBJECTS[0], turns=[SUBJECTS[0], "And why is it so?"]),
+            "1 references for 2 turns",
+        ),
+        (written(SUBJECTS[0], tests=["a", "b"]), "2 tests for 1 references"),
+        (
+            written(SUBJECTS[0], checklist="short"),
+            "'checklist' should be a valid tuple, found text",
+        ),
+        (written(SUBJECTS[1].replace("a clinic", "the clinic")), "like old"),
+        (written(5), "turns.0"),
+        ({"turns": None}, "'turns' should be a valid tuple"),
+    ],
+)
+def test_what_is_refused_says_why(item, why):
+    found = drafts(taken=[Question.model_validate(question("old", turns=SUBJECTS[1:2]))])
+    found.take(said(item))
+    assert found.questions == []
+    (refused,) = found.refused
+    assert why in refused.why
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        said(*map(written, SUBJECTS[:2])),
+        "\n".join(json.dumps(written(text)) for text in SUBJECTS[:2]),
+        json.dumps({"questions": [written(text) for text in SUBJECTS[:2]]}),
+        json.dumps([written(text) for text in SUBJECTS[:3]])[:-40],
+        said(*map(written, SUBJECTS[:2])).replace("\\n", "\n"),
+        'Like {this} or {"that": 1}:\n' + said(*map(written, SUBJECTS[:2])),
+    ],
+    ids=["fenced", "lines", "inside an object", "cut short", "raw line breaks", "other braces"],
+)
+def test_every_whole_question_of_a_reply_is_found(reply):
+    found = drafts(wanted=9)
+    found.take(reply)
+    assert [q.turns[0] for q in found.questions] == SUBJECTS[:2]
+
+
+def test_no_more_are_taken_than_wanted():
+    found = drafts(wanted=1)
+    found.take(said(*map(written, SUBJECTS[:3])))
+    assert len(found.questions) == 1 and found.refused == [] and found.request() is None
+
+
+def test_code_of_a_reply_is_not_run(tmp_path):
+    trace = tmp_path / "trace"
+    code = f"```python\nopen({str(trace)!r}, 'w')\n```\nAccepted range: 1 to 2"
+    found = drafts()
+    found.take(said(written(SUBJECTS[0], reference=[code], tests=[f"open({str(trace)!r}, 'w')"])))
+    assert len(found.questions) == 1 and not trace.exists()
+
+
+@pytest.mark.parametrize("category", PROMPT.guidance)
+def test_the_prompt_says_what_the_category_needs(category):
+    text = drafts(category=category, language="zh").request().messages[-1].text
+    assert f'Write 2 new questions of the category "{category}" in Chinese.' in text
+    assert PROMPT.guidance[category].split(".")[0] in text
+    assert ("Python that raises" in text) == (category in ("fermi", "coding", "math"))
+    assert ("Accepted range" in text) == (category == "fermi")
+    assert ("```python block, standard" in text) == (category == "coding")
+    assert "exist already" not in text and "{" not in text and "\n\n\n" not in text
+
+
+def test_a_value_is_never_a_template():
+    old = question("old", turns=["{{ 7 * 7 }} {% for x in y %} {{ count.__class__ }}, as it is"])
+    taken = [Question.model_validate(old | {"category": "fermi"})]
+    text = drafts(taken=taken).request().messages[-1].text
+    assert "- {{ 7 * 7 }} {% for x in y %} {{ count.__class__ }}, as it is" in text
+
+
+def test_a_template_cannot_leave_its_box():
+    from jinja2.exceptions import SecurityError, UndefinedError
+
+    with pytest.raises(SecurityError):
+        fill("{{ x.__class__.__mro__ }}", x="")
+    with pytest.raises(UndefinedError):
+        fill("{{ nothing }}")
+
+
+def test_the_shipped_prompt_knows_every_category_of_the_bank(evalkit):
+    rows = json.loads(evalkit("questions", "list", "evalkit80", "--json").out)["banks"]
+    assert set(rows["evalkit80"]["categories"]) == set(PROMPT.guidance)
+
+
+def test_by_hand_from_prompt_to_a_bank_that_check_accepts(evalkit, tmp_path):
+    shown = evalkit("questions", "generate", "--category", "fermi", "--n", "3", "--show-prompt")
+    assert shown.code == 0 and "Write 3 new questions" in shown.out and shown.err == ""
+    assert tree(tmp_path) == {}
+    (tmp_path / "one.txt").write_text(said(*map(written, SUBJECTS[:2]), written("Why?")))
+    (tmp_path / "two.txt").write_text(said(*map(written, SUBJECTS[2:4])))
+    args = ["questions", "generate", "--category", "fermi", "--n", "3", "--bank", "mine"]
+    ran = evalkit(*args, "--reply", "one.txt", "--reply", "two.txt")
+    assert (ran.code, ran.out) == (0, "mine: 3 questions of 3, 0 refused\n"), ran.err
+    assert ran.lines == ["Next: evalkit questions check mine"]
+    checked = evalkit("questions", "check", "mine", "--run-tests")
+    assert (checked.code, checked.out) == (0, "mine: 3 questions, nothing found\n")
+    again = evalkit(*args, "--reply", "two.txt")
+    assert again.code == 2 and "questions/mine.jsonl stands already" in again.err
+
+
+def test_fewer_than_wanted_is_exit_1_and_keeps_what_there_is(evalkit, tmp_path):
+    (tmp_path / "one.txt").write_text(said(written(SUBJECTS[0]), written(SUBJECTS[0] + "!")))
+    args = ["questions", "generate", "--category", "fermi", "--reply", "one.txt"]
+    ran = evalkit(*args)
+    assert (ran.code, ran.out) == (1, "fermi-new: 1 question of 10, 1 refused\n")
+    assert ran.lines[0].startswith("refused: the same as fermi-")
+    (tmp_path / "questions" / "fermi-new.jsonl").unlink()
+    said_ = json.loads(evalkit(*args, "--json").out)
+    assert (said_["questions"], said_["owed"], len(said_["refused"])) == (1, 9, 1)
+    assert said_["files"] == ["questions/fermi-new.jsonl"]
+
+
+def test_nothing_good_writes_nothing(evalkit, tmp_path):
+    (tmp_path / "one.txt").write_text("As a language model I cannot.")
+    before = tree(tmp_path)
+    ran = evalkit("questions", "generate", "--category", "math", "--reply", "one.txt")
+    assert (ran.code, ran.out) == (1, "math-new: 0 questions of 10, 1 refused\n")
+    assert tree(tmp_path) == before
+
+
+@pytest.mark.parametrize(
+    ("args", "told"),
+    [
+        (["--category", "fermy"], "no category 'fermy'. Did you mean 'fermi'?"),
+        (["--category", "fermi"], "who shall write them? --show-prompt prints what to ask any"),
+        (
+            ["--category", "fermi", "--model", "gpt-4"],
+            "no model can be reached from here yet, 'gpt",
+        ),
+        (["--category", "fermi", "--n", "0", "--reply", "x"], "invalid value for '--n'"),
+        (["--category", "fermi", "--reply", "gone"], "gone: no such file"),
+        (["--category", "fermi", "--bank", "../x", "--reply", "x"], "'../x' cannot be a name"),
+        (
+            ["--category", "fermi", "--bank", "sample", "--reply", "good"],
+            "'sample' came with evalkit",
+        ),
+        ([], "missing option '--category'"),
+    ],
+)
+def test_a_slip_is_one_line(evalkit, tmp_path, args, told):
+    (tmp_path / "good").write_text(said(written(SUBJECTS[0])))
+    before = tree(tmp_path)
+    ran = evalkit("questions", "generate", *args)
+    assert ran.code == 2 and len(ran.lines) == 1 and told in ran.lines[0], ran.err
+    assert tree(tmp_path) == before
+
+
+def test_a_bank_in_the_workspace_is_not_asked_for_again(evalkit, tmp_path):
+    rows = [question("a", turns=SUBJECTS[:1]) | {"category": "fermi"}]
+    write_lines(tmp_path / "questions" / "mine.jsonl", rows)
+    ran = evalkit("questions", "generate", "--category", "fermi", "--show-prompt")
+    assert f"- {SUBJECTS[0]}"[:90] in ran.out

@@ -1,0 +1,342 @@
+"""evalkit questions check: every planted fault is found, a clean bank is not."""
+
+import json
+import re
+
+import pytest
+from conftest import question, tree, write_lines
+
+from evalkit.questions.references import accepted_range, blocks
+from evalkit.questions.similar import pairs
+
+CODE = "Count them.\n```python\ndef double(n):\n    return 2 * n\n```\n"
+ASKED = [
+    "Write a notice for the stairwell that asks neighbours to close the cellar door at night.",
+    "How would a baker tell by ear alone whether a loaf is done, and what fools her?",
+    "Plan a walk of two hours around a lake for a class in which one child uses a wheelchair.",
+    "Why do old window panes seem thicker at the bottom, and what is the real reason?",
+]
+GEPLANTE = (
+    "Why does milk boil over while water does not? Explain it to a cook who knows no physics."
+)
+
+
+def bank(folder, rows, name="mine"):
+    return write_lines(folder / "questions" / f"{name}.jsonl", rows)
+
+
+def clean():
+    return [question(f"q{k}", turns=[text]) for k, text in enumerate(ASKED)]
+
+
+def test_a_clean_bank_is_clean(evalkit, tmp_path):
+    bank(tmp_path, clean())
+    before = tree(tmp_path)
+    ran = evalkit("questions", "check", "mine")
+    assert (ran.code, ran.out, ran.err) == (0, "mine: 4 questions, nothing found\n", "")
+    assert tree(tmp_path) == before
+
+
+@pytest.mark.parametrize(
+    ("row", "told"),
+    [
+        ({"category": "astrology"}, "q9: no prompt knows the category 'astrology'"),
+        ({"category": "math"}, "q9: no reference, which math needs for each turn"),
+        ({"category": "coding"}, "q9: no reference, which coding needs for each turn"),
+        ({"category": "fermi"}, "q9: no reference, which fermi needs for each turn"),
+        (
+            {"category": "math", "turns": [GEPLANTE, "And twice as much?"], "reference": ["18"]},
+            "q9: 1 references for 2 turns",
+        ),
+        ({"reference": ["a", "b"]}, "q9: 2 references for 1 turns"),
+        ({"reference": [" "]}, "q9: the reference of turn 1 is empty"),
+        ({"tests": ["assert True"]}, "q9: 1 tests for 0 references"),
+        (
+            {"category": "fermi", "reference": ["About 300."]},
+            "q9: the reference of turn 1 has no line 'Accepted range: X to Y'",
+        ),
+        (
+            {"category": "fermi", "reference": ["Accepted range: 9,000 to 100"]},
+            "q9: the accepted range of turn 1 goes from 9000 to 100",
+        ),
+        ({"turns": [GEPLANTE, "  "]}, "question 'q9' has an empty turn"),
+        ({"turns": []}, "'turns' is empty"),
+        ({"turns": ASKED[1:2]}, "q9: the same as q1 at questions/mine.jsonl:2"),
+        (
+            {"turns": [ASKED[0].upper().replace(".", "!")]},
+            "q9: the same as q0 at questions/mine.jsonl:1",
+        ),
+        (
+            {"turns": [ASKED[3].replace("old", "very old").replace("real", "true")]},
+            "q9: 72% like q3 at questions/mine.jsonl:4",
+        ),
+        (
+            {"turns": [f"{ASKED[2]} {GEPLANTE} Then list three things that may well go wrong."]},
+            "q9: shares 100% of the shorter text with q2 at questions/mine.jsonl:3",
+        ),
+        ({"id": "q2"}, "the id 'q2' stands at questions/mine.jsonl:3 already"),
+        ({"text": "x"}, "unknown field 'text'. Did you mean 'turns'?"),
+    ],
+)
+def test_each_planted_fault_is_found_where_it_stands(evalkit, tmp_path, row, told):
+    bank(tmp_path, [*clean(), question(**{"id": "q9", "turns": [GEPLANTE]} | row)])
+    ran = evalkit("questions", "check", "mine", "--run-tests")
+    assert ran.code == 1
+    first, last = ran.out.splitlines()[:-1], ran.out.splitlines()[-1]
+    assert first == [f"questions/mine.jsonl:5: {told}"]
+    assert re.fullmatch(r"mine: [45] questions, 1 finding", last)
+
+
+def test_all_faults_of_a_malformed_bank_at_once(evalkit, tmp_path):
+    file = bank(tmp_path, clean())
+    file.write_text(
+        file.read_text() + '{"id": "x"\n{"id": "y", "category": "generic"}\n["no row"]\n'
+        '{"id": "z", "category": "math", "turns": ["What is six times nine, in base thirteen?"]}\n'
+    )
+    ran = evalkit("questions", "check", "mine")
+    assert ran.code == 1
+    places = [line.split(": ")[0] for line in ran.out.splitlines()]
+    assert places == [
+        "questions/mine.jsonl:5:11",
+        "questions/mine.jsonl:6",
+        "questions/mine.jsonl:7",
+        "questions/mine.jsonl:8",
+        "mine",
+    ]
+
+
+def test_a_file_that_cannot_be_read_at_all_is_the_users_mistake(evalkit, tmp_path):
+    bank(tmp_path, clean()).write_bytes("{}".encode("utf-16"))
+    for args, told in (
+        (["mine"], "is UTF-16, expected UTF-8"),
+        (["nowhere"], "no bank 'nowhere'"),
+        (["sample", "--against", "nowhere"], "no bank 'nowhere'"),
+        (["gone.jsonl"], "gone.jsonl: no such file"),
+    ):
+        ran = evalkit("questions", "check", *args)
+        assert (ran.code, ran.out, len(ran.lines)) == (2, "", 1)
+        assert told in ran.err
+
+
+@pytest.mark.parametrize(
+    ("reference", "test", "told"),
+    [
+        (CODE, "assert double(3) == 6", None),
+        (CODE, "assert double(3) == 7", "AssertionError (line 1 of the test)"),
+        (CODE, "x = 1\nassert double(4) == 9, 'four'", "AssertionError: four (line 2 of the test)"),
+        ("```python\ndef double(n)\n```", "pass", "SyntaxError: expected ':' (reference, line 1)"),
+        ("```python\n\nboom()\n```", "pass", "NameError: name 'boom' is not defined (line 2 of"),
+        ("The sum is 42.", "assert f'{6 * 7}.' in reference", None),
+        ("The sum is 41.", "assert f'{6 * 7}.' in reference", "AssertionError"),
+        ("```sql\nselect 1\n```", "assert blocks == {'sql': 'select 1\\n'}", None),
+        ("Accepted range: 10 to 2 thousand", "assert accepted == (10, 2000)", None),
+        ("No range.", "assert accepted is None", None),
+        (CODE, "import sys; sys.exit(3)", "SystemExit: 3 (line 1 of the test)"),
+        (CODE, "import os; os._exit(3)", "ended with code 3"),
+        (CODE, "bytearray(8 << 30)", "MemoryError (line 1 of the test)"),
+        ("甲：答案：18 小时", "assert '答案：18 小时' in reference", None),
+    ],
+)
+def test_a_reference_that_fails_its_test_is_found(evalkit, tmp_path, reference, test, told):
+    bank(tmp_path, [question(turns=[GEPLANTE], reference=[reference], tests=[test])])
+    ran = evalkit("questions", "check", "mine", "--run-tests")
+    start = "questions/mine.jsonl:1: q1: the reference of turn 1 fails: "
+    if told is None:
+        assert (ran.code, ran.out) == (0, "mine: 1 question, nothing found\n")
+    else:
+        assert ran.code == 1 and ran.out.startswith(start + told), ran.out
+
+
+def test_the_test_of_a_later_turn_belongs_to_its_own_reference(evalkit, tmp_path):
+    tests = ["assert double(1) == 2", "assert double(1) == 3"]
+    second = CODE.replace("2 * n", "3 * n")
+    row = question(turns=[GEPLANTE, "And now three times."], reference=[CODE, second])
+    bank(tmp_path, [row | {"tests": tests}])
+    assert evalkit("questions", "check", "mine", "--run-tests").code == 0
+    bank(tmp_path, [row | {"tests": tests[::-1]}])
+    ran = evalkit("questions", "check", "mine", "--run-tests")
+    assert re.findall(r"turn (\d) fails", ran.out) == ["1", "2"]
+
+
+def test_a_test_that_never_ends_is_ended_with_all_that_it_started(evalkit, tmp_path, monkeypatch):
+    monkeypatch.setattr("evalkit.questions.references.SECONDS", 1)
+    alive = tmp_path / "alive"
+    child = f"import time, pathlib\nwhile 1: pathlib.Path({str(alive)!r}).touch(); time.sleep(.05)"
+    test = f"import subprocess, sys, time\nsubprocess.Popen([sys.executable, '-c', {child!r}])\n"
+    bank(tmp_path, [question(turns=[GEPLANTE], reference=["x"], tests=[f"{test}time.sleep(99)"])])
+    ran = evalkit("questions", "check", "mine", "--run-tests")
+    assert "fails: still running after 1 s" in ran.out
+    import time
+
+    assert alive.exists()
+    alive.unlink()
+    time.sleep(0.3)
+    assert not alive.exists()
+
+
+def test_code_of_a_bank_of_your_own_runs_only_when_asked(evalkit, tmp_path):
+    trace = tmp_path / "trace"
+    test = f"open({str(trace)!r}, 'w')"
+    bank(tmp_path, [question(turns=[GEPLANTE], reference=["x"], tests=[test])])
+    ran = evalkit("questions", "check", "mine")
+    assert (ran.code, trace.exists()) == (0, False)
+    assert ran.lines == ["mine: 1 test not run, since a test is code; --run-tests runs them"]
+    assert evalkit("questions", "check", "mine", "--run-tests").code == 0
+    assert trace.exists()
+
+
+def test_a_test_gets_no_key_of_ours(evalkit, tmp_path, monkeypatch):
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-secret")
+    test = "import os; assert 'OPENAI_API_KEY' not in os.environ, os.environ"
+    bank(tmp_path, [question(turns=[GEPLANTE], reference=["x"], tests=[test])])
+    assert evalkit("questions", "check", "mine", "--run-tests").code == 0
+
+
+def test_what_a_second_bank_has_too(evalkit, tmp_path):
+    bank(tmp_path, clean())
+    bank(tmp_path, [question("p1", turns=[ASKED[1].lower()]), question("p2")], "theirs")
+    ran = evalkit("questions", "check", "mine", "--against", "theirs")
+    assert ran.code == 1
+    assert ran.out.splitlines()[0] == (
+        "questions/mine.jsonl:2: q1: the same as p1 at questions/theirs.jsonl:1"
+    )
+    assert len(ran.out.splitlines()) == 2
+    bank(tmp_path, [question("p2", turns=[GEPLANTE])], "theirs")
+    assert evalkit("questions", "check", "mine", "--against", "theirs").code == 0
+
+
+def test_a_bank_can_be_a_file_anywhere(evalkit, tmp_path):
+    bank(tmp_path, clean())
+    write_lines(tmp_path / "far" / "x.jsonl", [question("p", turns=ASKED[2:3])])
+    ran = evalkit("questions", "check", "far/x.jsonl", "--against", "questions/mine.jsonl")
+    assert ran.code == 1
+    assert ran.out.startswith("far/x.jsonl:1: p: the same as q2 at questions/mine.jsonl:3\n")
+    assert evalkit("questions", "check", "far/gone.jsonl").code == 2
+
+
+def zh(id, text, **more):
+    return question(id, turns=[text], language="zh", **more)
+
+
+def test_two_languages_of_one_bank_have_the_same_ids(evalkit, tmp_path):
+    bank(tmp_path, [question("a", turns=ASKED[:1]), question("b", turns=ASKED[1:3], version="2")])
+    rows = [
+        zh("b", "请给楼道写一张告示，提醒邻居晚上关好地下室的门。", version="1"),
+        zh("c", "面包师怎样只凭耳朵判断面包烤好了？", category="math", reference=["听声音"]),
+    ]
+    bank(tmp_path, rows, "mine-zh")
+    expected = [
+        "questions/mine.jsonl:1: a: stands in no row of mine-zh",
+        "questions/mine-zh.jsonl:2: c: stands in no row of mine",
+        "questions/mine-zh.jsonl:1: b: its version is '1', but '2' at questions/mine.jsonl:2",
+        "questions/mine-zh.jsonl:1: b: has 1 turns, but 2 at questions/mine.jsonl:2",
+    ]
+    for args in (["mine"], ["mine-zh"], ["mine", "mine-zh"]):
+        ran = evalkit("questions", "check", *args)
+        assert ran.code == 1
+        assert [line for line in ran.out.splitlines() if line.startswith("questions")] == expected
+
+
+def test_another_bank_that_is_broken_is_not_in_the_way(evalkit, tmp_path):
+    bank(tmp_path, clean())
+    (tmp_path / "questions" / "broken.jsonl").write_bytes("{}".encode("utf-16"))
+    assert evalkit("questions", "check", "mine").code == 0
+    assert evalkit("questions", "check").code == 2
+
+
+def test_a_bank_with_a_dash_is_no_translation(evalkit, tmp_path):
+    bank(tmp_path, clean())
+    bank(tmp_path, [question("other", turns=[GEPLANTE])], "mine-2")
+    bank(tmp_path, [question("other", turns=[GEPLANTE])], "mine-zh")  # English, whatever its name
+    assert evalkit("questions", "check", "mine", "mine-2", "mine-zh").code == 0
+
+
+def test_check_says_one_object_to_programs(evalkit, tmp_path):
+    bank(tmp_path, [question(category="math", turns=[GEPLANTE])])
+    ran = evalkit("questions", "check", "mine", "--json")
+    said = json.loads(ran.out)
+    assert ran.code == 1 and said["verb"] == "questions check"
+    what = "q1: no reference, which math needs for each turn"
+    finding = {"where": "questions/mine.jsonl:1", "what": what}
+    assert said["banks"] == {"mine": {"questions": 1, "findings": [finding]}}
+
+
+def test_list_counts(evalkit, tmp_path):
+    rows = [
+        question("a", turns=["One two three."], reference=["r"], checklist=["c"]),
+        question("b", turns=["One two.", "three four five"], category="math"),
+        question("c", turns=["一二三四五六七。"], category="math", language="zh"),
+    ]
+    bank(tmp_path, rows)
+    said = json.loads(evalkit("questions", "list", "mine", "--json").out)["banks"]["mine"]
+    parts = said.pop("by_category")
+    assert said == {
+        "name": "mine",
+        "questions": 3,
+        "languages": {"en": 2, "zh": 1},
+        "categories": {"generic": 1, "math": 2},
+        "follow_ups": 1,
+        "references": 1,
+        "tests": 0,
+        "checklists": 1,
+        "shortest": 3,
+        "median": 5,
+        "longest": 7,
+        "unit": "words",
+    }
+    assert [part["name"] for part in parts] == ["generic", "math"]
+    assert (parts[1]["questions"], parts[1]["unit"]) == (2, "characters")
+    lines = evalkit("questions", "list", "mine").out.splitlines()
+    assert [line.split()[0] for line in lines] == ["category", "generic", "math", "all"]
+    assert lines[-1].split() == ["all", "3", "en,", "zh", "1", "1", "1", "5", "words", "(3-7)"]
+    names = [line.split()[0] for line in evalkit("questions", "list").out.splitlines()]
+    assert names == ["bank", "evalkit80", "evalkit80-zh", "mine", "sample"]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("Accepted range: 100,000 to 1,500,000 umbrellas", (1e5, 1.5e6)),
+        ("Accepted range: 1.5 million to 2 billion litres", (1.5e6, 2e9)),
+        ("Accepted range: 3e-4 to 2e3 m", (3e-4, 2e3)),
+        ("Accepted range: 20 kg to 90 kg", (20, 90)),
+        ("可接受范围：15 万到 1.2 亿 把", (15e4, 1.2e8)),
+        ("可接受范围：300 到 900 个", (300, 900)),
+        ("可接受范围：1万亿至3万亿", (1e12, 3e12)),
+        ("Somewhere between 3 and 4", None),
+        ("Accepted range: some to many", None),
+    ],
+)
+def test_an_accepted_range_is_read(text, expected):
+    assert accepted_range(f"1. A chain.\n{text}\n") == pytest.approx(expected)
+
+
+def test_the_blocks_of_a_language_are_one_program():
+    text = "```python\na = 1\n```\nthen\n```sql\nselect 1\n```\n```python\nb = 2\n```"
+    assert blocks(text) == {"python": "a = 1\nb = 2\n", "sql": "select 1\n"}
+
+
+def test_two_questions_with_one_stock_sentence_are_not_alike():
+    stock = "Show each of your estimates, multiply them and say how far off you may be."
+    bees = f"How many flowers does a bee visit on a day in May? {stock}"
+    bread = f"What does the bread eaten in a hospital of 500 beds in a year weigh? {stock}"
+    assert list(pairs([bees, bread])) == []
+    assert (
+        len(list(pairs([bees, bees.replace("a bee", "one bee").replace("in May", "in June")]))) == 1
+    )
+
+
+def test_alike_in_chinese():
+    one = "请给楼道写一张告示，提醒邻居晚上关好地下室的门，语气要客气。"
+    (pair,) = pairs(
+        [one, one.replace("晚上", "夜里"), "请给老师写一封信，说明孩子为什么请假三天。"]
+    )
+    assert (pair.one, pair.other) == (1, 0) and 0.65 < pair.likeness < 1
+
+
+def test_many_texts_are_compared_in_steps():
+    many = [f"word{k} word{k + 1} word{k + 2} word{k + 3}" for k in range(0, 5000, 4)]
+    found = [(pair.one, pair.other) for pair in pairs([*many, many[3], many[1100]])]
+    assert found == [(1250, 3), (1251, 1100)]
+    assert [(p.one, p.other) for p in pairs(many[600:602], many)] == [(0, 600), (1, 601)]
+    assert list(pairs([], [])) == [] and list(pairs(["a"], [])) == []
