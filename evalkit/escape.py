@@ -23,6 +23,11 @@ def visible(text: str) -> str:
     return _CONTROLS.sub(lambda found: _sign(ord(found[0])), text)
 
 
+def one_line(text: str) -> str:
+    """`visible`, with line breaks as signs too: a name that holds one must not make two lines."""
+    return visible(text).replace("\n", "\u2424")
+
+
 def cell(value: Any) -> Any:
     """A value for a CSV cell that no spreadsheet takes for a formula: text gets a leading '."""
     if isinstance(value, str) and value.startswith(_FORMULA):

@@ -78,7 +78,7 @@ def lines(path: Path) -> Iterator[Line]:
     """The non-blank lines of a file, without their line ends and without a byte-order mark."""
     with open_file(path) as stream:
         head = stream.read(4)
-        _refuse_utf16(path, head)
+        refuse_utf16(path, head)
         start = len(BOM_UTF8) if head.startswith(BOM_UTF8) else 0
         stream.seek(start)
         number = 0
@@ -120,7 +120,7 @@ def text(path: Path) -> str:
         raw = stream.read(MAX_ROW + 1)
     if len(raw) > MAX_ROW:
         raise BadFile([Fault(str(path), f"more than {MAX_ROW // 1_000_000} MB")])
-    _refuse_utf16(path, raw[:4])
+    refuse_utf16(path, raw[:4])
     try:
         return _utf8(raw.removeprefix(BOM_UTF8))
     except Malformed as fault:
@@ -192,6 +192,7 @@ def complaints(error: ValidationError, model: type[BaseModel]) -> list[str]:
         else:
             words = (each["msg"][0].lower() + each["msg"][1:]).removeprefix("input ")
             wrong_type = each["type"].endswith("_type")
+            words = words.replace("a valid tuple", "a list")
             said.append(f"'{name}' {words}" + f", found {_kind(each['input'])}" * wrong_type)
     return said
 
@@ -253,7 +254,8 @@ def _decode(raw: bytes) -> Any:
         raise Malformed("not valid JSON here: a number of too many digits") from error
 
 
-def _refuse_utf16(path: Path, head: bytes) -> None:
+def refuse_utf16(path: Path, head: bytes) -> None:
+    """Raise BadFile where the first four bytes of a file are UTF-16."""
     marked = head[:2] in (b"\xff\xfe", b"\xfe\xff")
     zeros = "".join("0" if byte == 0 else "x" for byte in head)
     if encoding := "utf-16" if marked else {"x0x0": "utf-16le", "0x0x": "utf-16be"}.get(zeros):

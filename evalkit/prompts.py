@@ -6,10 +6,10 @@ This module knows no model and sends nothing.
 
 from collections.abc import Collection, Hashable, Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, ClassVar, TypeVar
 
 import yaml
-from jinja2 import StrictUndefined, TemplateSyntaxError
+from jinja2 import StrictUndefined, TemplateError, TemplateSyntaxError, meta, nodes
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from pydantic import (
     AfterValidator,
@@ -21,7 +21,7 @@ from pydantic import (
 )
 
 from evalkit import jsonl
-from evalkit.errors import BadFile, Fault, Unknown
+from evalkit.errors import BadFile, Fault, Unknown, nearest
 from evalkit.parsers import PARSERS
 from evalkit.records import Question
 
@@ -32,9 +32,11 @@ _JINJA = ImmutableSandboxedEnvironment(
 
 def _template(source: str) -> str:
     try:
-        _JINJA.parse(source)
+        tree = _JINJA.parse(source)
     except TemplateSyntaxError as error:
         raise ValueError(f"line {error.lineno} of the template: {error.message}") from error
+    if any(tree.find_all((nodes.Include, nodes.Import, nodes.FromImport, nodes.Extends))):
+        raise ValueError("a template cannot take in another file")
     return source
 
 
@@ -68,10 +70,29 @@ class JudgePrompt(Prompt):
 class GeneratePrompt(Prompt):
     """How a model is asked for new questions."""
 
+    NAMES: ClassVar[set[str]] = {
+        "count",
+        "category",
+        "guidance",
+        "language",
+        "needs_reference",
+        "taken",
+    }
+    """What its template may use."""
+
     system: str
     template: Template
     guidance: dict[str, str]
     """What a question is, by category."""
+
+    @field_validator("template")
+    @classmethod
+    def _only_these(cls, source: str) -> str:
+        if strange := sorted(meta.find_undeclared_variables(_JINJA.parse(source)) - cls.NAMES):
+            hint = nearest(strange[0], cls.NAMES)
+            meant = f" Did you mean '{hint}'?" if hint else ""
+            raise ValueError(f"the template has no value for '{strange[0]}'.{meant}")
+        return source
 
 
 Kind = TypeVar("Kind", bound=Prompt)
@@ -80,9 +101,13 @@ Kind = TypeVar("Kind", bound=Prompt)
 def fill(template: str, **values: object) -> str:
     """A template with its values, in one pass: a value is text and is never a template itself.
 
-    Raises jinja2's UndefinedError for a name that has no value.
+    Raises BadFile for a template that cannot be filled with them.
     """
-    return _JINJA.from_string(template).render(values)
+    try:
+        return _JINJA.from_string(template).render(values)
+    except (TemplateError, TypeError, ValueError, ArithmeticError, RecursionError) as error:
+        what = f"cannot be filled: {' '.join(str(error).split())}"
+        raise BadFile([Fault("the template of the prompt", what)]) from error
 
 
 class _Strict(yaml.SafeLoader):

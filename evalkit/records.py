@@ -9,6 +9,7 @@ These classes check themselves and nothing else. They know no file, no model and
 
 import hashlib
 import json
+import re
 from functools import cached_property
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -56,7 +57,7 @@ class Question(Record):
     id: str = Field(min_length=1)
     category: str = Field(min_length=1)
     turns: Texts = Field(min_length=1)
-    language: str = "en"
+    language: str = Field("en", min_length=1)
     reference: Texts = ()
     """What a right answer must come to, one text a turn; the judge sees it."""
     checklist: Texts = ()
@@ -70,6 +71,8 @@ class Question(Record):
     def _something_is_asked(self) -> "Question":
         if not all(turn.strip() for turn in self.turns):
             raise ValueError(f"question '{self.id}' has an empty turn")
+        if re.search("[\ud800-\udfff]", self.line()):
+            raise ValueError("half of a character (a lone surrogate, as of an emoji that was cut)")
         return self
 
 

@@ -17,6 +17,7 @@ from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TypeVar
+from urllib.parse import unquote
 
 from evalkit import jsonl
 from evalkit.errors import BadFile, BadName, Fault, Unknown
@@ -85,7 +86,7 @@ def _percent(found: re.Match[str]) -> str:
     return "".join(f"%{byte:02X}" for byte in found[0].encode())
 
 
-def read_bank(path: Path) -> jsonl.Found[Question]:
+def _read_bank(path: Path) -> jsonl.Found[Question]:
     """The questions of a file, each with its place, and every fault of it."""
     found = jsonl.records(path, Question)
     found.faults += jsonl.doubled(found.rows, "id")
@@ -106,7 +107,14 @@ class Workspace:
 
     def banks(self) -> list[str]:
         """The names of all banks that can be used here."""
-        own = {file.stem for file in jsonl.files(self.root / "questions")}
+        own = set()
+        for file in jsonl.files(self.root / "questions"):
+            name = unquote(file.stem)  # what `file_stem` made of it
+            if _no_name(name) or file_stem(name) != file.stem:
+                if not file.name.startswith("."):  # of an editor or a file manager
+                    self.told.append(f"{file}: no name for a bank, so it is none")
+            else:
+                own.add(name)
         return sorted(own | set(SHIPPED_BANKS))
 
     def bank_file(self, bank: str) -> Path:
@@ -121,13 +129,18 @@ class Workspace:
         return not own.exists() or own.read_bytes() == shipped.read_bytes()
 
     def bank(self, bank: str) -> jsonl.Found[Question]:
-        """A bank as it lies there: its questions, each with its place, and every fault."""
+        """A bank as it lies there: its questions, each with its place, and every fault.
+
+        `bank`: its name, or the path of any file that ends in .jsonl.
+        """
+        if bank.endswith(".jsonl"):
+            return _read_bank(Path(bank))
         path = self.bank_file(bank)
         if self.is_shipped(bank):
             path = self.shipped / "questions" / path.name
         elif not path.exists():
             raise Unknown("bank", bank, self.banks(), "A bank is a file questions/NAME.jsonl")
-        return read_bank(path)
+        return _read_bank(path)
 
     def questions(self, bank: str) -> list[Question]:
         """A bank's questions, checked whole: every fault of the file is told at once."""
@@ -194,6 +207,17 @@ class Workspace:
                 write_whole(file, "".join(question.line() + "\n" for question in questions))
             return sum(writer.add(row) for writer, own in writers for row in own)
 
+    def add_questions(self, bank: str, questions: Sequence[Question]) -> Path:
+        """Write questions to the end of an own bank, which may be new; what stands there stays."""
+        if bank in SHIPPED_BANKS and self.is_shipped(bank):
+            raise BadName(f"'{bank}' came with evalkit. Give another --bank")
+        path = self.bank_file(bank)
+        self._refuse_same_file(bank)
+        standing = jsonl.text(path) if path.exists() else ""
+        if standing and not standing.endswith("\n"):
+            standing += "\n"
+        return write_whole(path, standing + "".join(each.line() + "\n" for each in questions))
+
     def repair(self, bank: str) -> None:
         """Move the bad lines of a bank's own ledgers aside, so that the rest can be read."""
         for ledger in self._bought(bank):
@@ -223,16 +247,21 @@ class Workspace:
         raise TypeError(f"no ledger for a {type(row).__name__}")
 
     def _refuse_other(self, bank: str, questions: Sequence[Question]) -> None:
-        """Raise BadName where another bank has the file of this one."""
+        """Raise BadName where this bank stands already, with other questions."""
         path = self.bank_file(bank)
-        for other in self.banks():
-            if other.casefold() == path.stem.casefold() and other != path.stem:
-                raise BadName(f"'{bank}' and '{other}' would share one file. Give another --bank")
+        self._refuse_same_file(bank)
         own = path.exists()
         if (own or bank in SHIPPED_BANKS) and self.questions(bank) != list(questions):
             what = f"{path} stands already" if own else f"'{bank}' came with evalkit"
             way = "Give another --bank, or move it away" if own else "Give another --bank"
             raise BadName(f"{what}, with other questions. {way}")
+
+    def _refuse_same_file(self, bank: str) -> None:
+        """Raise BadName where another bank has the file of this one."""
+        stem = file_stem(bank)
+        for other in map(file_stem, self.banks()):
+            if other.casefold() == stem.casefold() and other != stem:
+                raise BadName(f"'{bank}' and '{other}' would share one file. Give another --bank")
 
     def _refuse_shared(self, bank: str, owners: dict[str, set[str]]) -> None:
         """Raise BadName where two names share one file.

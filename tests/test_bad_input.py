@@ -560,7 +560,7 @@ def test_11_a_row_that_is_no_object(good, refused, file, command, value):
     [
         ("bank", "id", 7, "'id' should be a valid string, found a number"),
         ("bank", "category", None, "'category' should be a valid string, found null"),
-        ("bank", "turns", "Why?", "'turns' should be a valid tuple, found text"),
+        ("bank", "turns", "Why?", "'turns' should be a list, found text"),
         ("bank", "turns", [["Why?"]], "'turns.0' should be a valid string, found a list"),
         ("answers", "sample", True, "'sample' should be a valid integer, found true or false"),
         ("reviews", "scores", ["8", 9], "'scores.0' should be a valid number, found text"),

@@ -8,7 +8,7 @@ from collections import Counter
 import pytest
 from conftest import PUBLISHED, ROOT
 
-from evalkit.questions import check, references
+from evalkit.questions import references, similar
 from evalkit.questions.contamination import Search, counts
 from evalkit.records import Question
 
@@ -162,15 +162,10 @@ def test_the_published_banks_share_questions_and_it_shows():
     assert [key for key, verdict in verdicts.items() if verdict == "contaminated"] == ["81", "130"]
 
 
-def test_near_duplicates_are_far_from_the_line():
-    """No two questions of a bank come near the threshold at which check would complain."""
-    bank = check.Bank("evalkit80", [(q.id, q) for q in questions("evalkit80")], [])
-    from evalkit.questions import similar
-
-    was, similar.ALIKE = similar.ALIKE, 0.35
-    try:
-        assert check.shared(bank, check.Bank("none", [], [])) == []
-        texts = ["\n".join(q.turns) for q in bank.questions]
-        assert list(similar.pairs(texts)) == []
-    finally:
-        similar.ALIKE = was
+@pytest.mark.parametrize("name", ["evalkit80", "evalkit80-zh"])
+def test_no_two_questions_come_near_the_line(monkeypatch, name):
+    monkeypatch.setattr(similar, "ALIKE", 0.35)
+    texts = ["\n".join(q.turns) for q in questions(name)]
+    assert list(similar.twins(texts)) == []
+    monkeypatch.setattr(similar, "ALIKE", 0.05)
+    assert list(similar.twins(texts)) != []

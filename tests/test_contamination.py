@@ -89,7 +89,14 @@ def test_the_control_shares_words_with_the_bank():  # or it would prove nothing
         (re.sub(r"[,.?]", " -- ", EN), "ferry"),
         (EN.replace(" ", "\n    "), "ferry"),
         (EN.replace("ferry", "fér­ry").replace("A", "Ａ"), "ferry"),
-        (f"<b>{EN.replace(' ', '&#32;')[:0]}{EN}</b>", "ferry"),
+        (re.sub(r"(\w+ \w+) (\w+)", r"<p>\1 <b class='x'>\2</b>&nbsp;", EN), "ferry"),
+        ("See C:\\new\\table. " + EN, "ferry"),
+        ("# dump\n" + json.dumps({"value": ZH}), "渡船"),
+        ("id\ttext\n1\t" + json.dumps(ZH), "渡船"),
+        (json.dumps(ZH), "渡船"),
+        (json.dumps({"log": json.dumps({"value": ZH})}), "渡船"),
+        (json.dumps({"log": json.dumps({"log": json.dumps(EN.replace(" ", "\n"))})}), "ferry"),
+        (EN.replace("fe", "ﬀe").replace("ff", "ﬀ").replace("ﬀe", "fe"), "ferry"),
         (json.dumps({"from": "human", "value": f"Hi.\n{EN}\tThanks."}), "ferry"),
         (json.dumps([EN.replace("?", '?"')]).replace(" f", " \\u0066"), "ferry"),
         (REFERENCE, "ref"),
@@ -101,16 +108,17 @@ def test_the_control_shares_words_with_the_bank():  # or it would prove nothing
         (f"“{ZH.replace('船', '船 ')}”", "渡船"),
     ],
 )
-def test_what_is_planted_is_found(run, planted, hit):
-    before = CONTROL * 30 if planted[0] not in "{[" else json.dumps(CONTROL)[:0]
-    ran, verdicts, found = run(f"{before}{planted}\n{CONTROL if before else ''}")
+@pytest.mark.parametrize("among", ["as text", "as JSON lines", "alone"])
+def test_what_is_planted_is_found(run, planted, hit, among):
+    text = {"as text": CONTROL, "as JSON lines": json.dumps(CONTROL) + "\n", "alone": ""}[among]
+    ran, verdicts, found = run(f"{text * 40}{planted}\n{text * 40}")
     assert verdicts == CLEAN | {hit: "contaminated"}
     assert ran.code == 1
     (place,) = found[hit]["places"]
-    assert place["overlap"] == 1.0
+    assert place["overlap"] > 0.9
     assert place["part"] == ("reference 1" if hit == "ref" else "turn 1")
-    line = 1 + before.count("\n")
-    assert place["where"].startswith(f"data.txt:{line}:"), place["where"]
+    first = 1 + 40 * text.count("\n")
+    assert first <= int(place["where"].split(":")[1]) <= first + 2, place["where"]
 
 
 def test_the_place_is_file_line_and_column(run):
@@ -174,7 +182,10 @@ def test_packed_files(run, name, pack):
     ("content", "told"),
     [
         (gzip.compress(CONTROL.encode() * 99)[:200], "x: cannot be unpacked to its end: "),
-        (zstd.compress(random.Random(1).randbytes(9000))[:800], "x: cannot be unpacked to its end"),
+        (
+            zstd.compress(random.Random(1).randbytes(9000).hex().encode())[:800],
+            "x: cannot be unpacked to its end",
+        ),
         (bz2.compress(CONTROL.encode() * 99)[:100], "x: cannot be unpacked to its end: "),
         (b"\x1f\x8b\x08rubbish that is no gzip at all", "x: cannot be unpacked to its end: "),
         (b"BZh9rubbish that is no bzip2 at all", "x: cannot be unpacked to its end: "),
@@ -182,8 +193,14 @@ def test_packed_files(run, name, pack):
         (b"PK\x03\x04\x14", "x: is a ZIP archive, expected text"),
         (b"abc\0def", "x: is binary, expected text"),
         (gzip.compress(b"abc\0def"), "x: is binary, expected text"),
+        ("text".encode("utf-16"), "x:1: is UTF-16, expected UTF-8"),
+        (gzip.compress("text".encode("utf-16")), "x:1: is UTF-16, expected UTF-8"),
+        (zstd.compress(b"abc")[:3], "x: is the beginning of a packed file, expected text"),
     ],
-    ids=["gz", "zst", "bz2", "no gz", "no bz2", "parquet", "zip", "binary", "binary in gz"],
+    ids=[
+        *("gz", "zst", "bz2", "no gz", "no bz2", "parquet", "zip", "binary", "binary in gz"),
+        *("UTF-16", "UTF-16 in gz", "a stump"),
+    ],
 )
 def test_what_is_no_text_is_never_called_clean(evalkit, tmp_path, content, told):
     (tmp_path / "x").write_bytes(content)
@@ -216,6 +233,105 @@ def test_a_stock_phrase_is_suspicious_and_no_more(run):
 def test_how_much_makes_which_verdict(run, words, verdict):
     _, verdicts, _ = run(f"{CONTROL}{' '.join(EN.split()[:words])}")
     assert verdicts["ferry"] == verdict
+
+
+def test_pieces_in_another_order_are_not_words_in_a_row(run):
+    words = EN.split()
+    pieces = [" ".join(words[k : k + 9]) for k in range(0, len(words), 9)]
+    _, verdicts, found = run(" and then, quite elsewhere, ".join(pieces[::-1]))
+    (place,) = found["ferry"]["places"]
+    assert (verdicts["ferry"], place["longest"]) == ("suspicious", 9)
+    assert place["overlap"] > 0.8
+    every_twelve = " ".join(" ".join([*words[k : k + 12], "XX"]) for k in range(0, len(words), 12))
+    _, verdicts, found = run(every_twelve)
+    assert (verdicts["ferry"], found["ferry"]["places"][0]["longest"]) == ("suspicious", 12)
+
+
+def test_copies_side_by_side_are_counted(run):
+    _, _, found = run(f"{EN} {EN}\n{EN}{CONTROL}{EN}")
+    assert found["ferry"]["count"] == 4
+    places = found["ferry"]["places"]
+    assert [place["overlap"] for place in places] == [1.0] * 4
+    assert [place["where"].split(":", 1)[1] for place in places][:3] == [
+        "1:1",
+        f"1:{len(EN) + 2}",
+        "2:1",
+    ]
+
+
+def test_a_passage_that_repeats_itself_is_not_all_of_it(evalkit, tmp_path):
+    write_lines(tmp_path / "questions" / "mine.jsonl", [question(turns=["ha " * 40])])
+    (tmp_path / "a").write_text("ha " * 8)
+    args = ["questions", "contamination", "--bank", "mine", "a", "--json"]
+    (place,) = json.loads(evalkit(*args).out)["questions"][0]["places"]
+    assert (place["longest"], place["overlap"]) == (8, 8 / 40)
+    (tmp_path / "a").write_text("ha " * 40)
+    (place,) = json.loads(evalkit(*args).out)["questions"][0]["places"]
+    assert (place["longest"], place["overlap"]) == (40, 1.0)
+
+
+@pytest.mark.parametrize("copies", [1, 50])
+@pytest.mark.parametrize("encoding", ["gb18030", "big5hkscs"])
+def test_another_encoding_is_never_called_clean(evalkit, tmp_path, encoding, copies):
+    (tmp_path / "a").write_text(CONTROL * 10)
+    (tmp_path / "x").write_bytes((ZH * copies).encode(encoding, "ignore"))
+    ran = evalkit("questions", "contamination", "a", "x", "--bank", "sample")
+    assert ran.code == 2
+    assert ran.out.startswith("sample in 1 of 2 files")
+    assert ran.lines[0].startswith(
+        "x: is not UTF-8, so nothing can be said of it. Try: iconv -f gb"
+    )
+
+
+def test_a_few_bad_bytes_in_a_large_file_are_no_reason_to_stop(run):
+    data = (CONTROL * 50).encode() + b"caf\xe9\n" + "\ufffd".encode() * 500 + EN.encode()
+    _, verdicts, _ = run(data)
+    assert verdicts == CLEAN | {"ferry": "contaminated"}
+
+
+def test_what_was_found_is_told_though_a_later_file_is_broken(evalkit, tmp_path):
+    write_lines(tmp_path / "questions" / "mine.jsonl", BANK)
+    (tmp_path / "a").write_text(EN)
+    noise = random.Random(1).randbytes(9000).hex().encode()
+    (tmp_path / "b.gz").write_bytes(gzip.compress(noise)[:5000])
+    (tmp_path / "c").write_text(ZH)
+    args = ["questions", "contamination", "--bank", "mine", "a", "b.gz", "c"]
+    ran = evalkit(*args)
+    assert ran.code == 2
+    assert ran.out.startswith("mine in 2 of 3 files") and "1 clean, 0 suspicious, 2 cont" in ran.out
+    assert ran.lines[0].startswith("b.gz: cannot be unpacked to its end")
+    said = json.loads(evalkit(*args, "--json").out)
+    assert [fault["where"] for fault in said["unread"]] == ["b.gz"]
+    assert evalkit(*args[:4], "b.gz").out == ""
+
+
+def test_a_file_that_is_no_text_is_told_before_anything_is_read(evalkit, tmp_path):
+    (tmp_path / "a").write_text(EN)
+    (tmp_path / "p").write_bytes(b"PAR1 and so on")
+    ran = evalkit("questions", "contamination", "a", "p")
+    assert (ran.code, ran.out, len(ran.lines)) == (2, "", 1)
+
+
+def test_stdin_and_pipes(tmp_path):
+    write_lines(tmp_path / "questions" / "mine.jsonl", BANK)
+    (tmp_path / "a.gz").write_bytes(gzip.compress((CONTROL * 99 + EN).encode()))
+    command = "questions contamination --bank mine"
+    for line in (
+        f"cat a.gz | {sys.executable} -m evalkit {command} -",
+        f"zcat a.gz | {sys.executable} -m evalkit {command} -",
+        f"{sys.executable} -m evalkit {command} <(zcat a.gz)",
+    ):
+        done = subprocess.run(
+            ["bash", "-c", line], cwd=tmp_path, capture_output=True, text=True, timeout=60
+        )
+        assert (done.returncode, done.stderr) == (1, ""), line
+        assert "2 clean, 0 suspicious, 1 contaminated" in done.stdout
+
+
+def test_zstd_with_a_long_window(run):
+    from_2_gb = {zstd.CompressionParameter.window_log: 31}
+    packed = zstd.compress(EN.encode() * 3, options=from_2_gb)
+    assert run(packed)[1]["ferry"] == "contaminated"
 
 
 def test_half_of_it_without_thirteen_in_a_row_is_suspicious(run):
@@ -256,7 +372,7 @@ def test_several_files_are_one_search(evalkit, tmp_path):
     (tmp_path / "a").write_text(EN)
     (tmp_path / "b").write_text(ZH)
     ran = evalkit("questions", "contamination", "--bank", "mine", "a", "b", "a")
-    assert ran.out.splitlines()[0].startswith("mine in 2 files (0.0 MB): 1 clean, 0 suspicious, 2")
+    assert ran.out.splitlines()[0].startswith("mine in 2 files (0.3 kB): 1 clean, 0 suspicious, 2")
     assert [line.split()[-1] for line in ran.out.splitlines()[2:]] == ["a:1:1", "b:1:1"]
 
 
@@ -265,7 +381,7 @@ def test_a_question_too_short_to_look_for_is_not_called_clean(evalkit, tmp_path)
     (tmp_path / "a").write_text("Why is it so?")
     ran = evalkit("questions", "contamination", "--bank", "mine", "a")
     assert ran.out.splitlines() == [
-        "mine in 1 file (0.0 MB): 0 clean, 0 suspicious, 0 contaminated, 1 too short to tell"
+        "mine in 1 file (0.0 kB): 0 clean, 0 suspicious, 0 contaminated, 1 too short to tell"
     ]
 
 
@@ -284,7 +400,7 @@ def searched(data, size):
 
 
 @settings(max_examples=25, deadline=None)
-@given(st.integers(0, 3), st.integers(1, 3000), st.integers(0, 2**32), st.booleans())
+@given(st.integers(0, 2), st.integers(90, 3000), st.integers(0, 2**32), st.booleans())
 def test_where_a_file_is_divided_makes_no_difference(copies, size, seed, escaped):
     dice = random.Random(seed)
     parts = [EN, ZH, REFERENCE, EN[:90], ZH[:20], "\\\\", "\\n", '"', "é"]

@@ -7,6 +7,7 @@ import pytest
 from conftest import ROOT, question, tree, write_lines
 
 from evalkit.chat import Reply, Request
+from evalkit.errors import BadFile
 from evalkit.prompts import GeneratePrompt, fill, load
 from evalkit.questions.generate import Drafts, ask
 from evalkit.records import Question
@@ -28,7 +29,7 @@ def written(turn, **more):
     return {
         "turns": [turn],
         "reference": ["1. Ten a day.\nAccepted range: 1,000 to 9,000"],
-        "checklist": ["Names each factor", "Gives a range"],
+        "checklist": ["Names each factor", "Gives a range", "Multiplies right"],
         "tests": ["assert accepted[0] < 3650 < accepted[1]"],
         **more,
     }
@@ -39,7 +40,8 @@ def said(*items):
 
 
 def drafts(wanted=2, taken=(), category="fermi", language="en"):
-    return Drafts(PROMPT, category, wanted, language, "scripted", list(taken))
+    known = list(PROMPT.guidance)
+    return Drafts(PROMPT, category, wanted, language, "scripted", list(taken), known)
 
 
 class Scripted:
@@ -66,7 +68,7 @@ def test_a_model_is_asked_until_all_are_there():
     assert SUBJECTS[0] not in texts[0] and SUBJECTS[0] in texts[1] and SUBJECTS[2] in texts[2]
     whys = [refused.why for refused in found.refused]
     assert whys[0] == f"the same as {found.questions[0].id}"
-    assert whys[1] == "'turns' should be a valid tuple, found text"
+    assert whys[1] == "'turns' should be a list, found text"
     assert whys[2] == "no JSON object with turns in the reply"
 
 
@@ -90,22 +92,26 @@ def test_what_is_ours_is_not_the_models_to_say():
     ("item", "why"),
     [
         (written(SUBJECTS[0], reference=[]), "no reference, which fermi needs for each turn"),
-        (written(SUBJECTS[0], reference=["About 3000."]), "no line 'Accepted range: X to Y'"),
-        (written(SUBJECTS[0], checklist=[]), "no checklist"),
+        (written(SUBJECTS[0], reference=["About 3000."]), "has no range that can be read"),
+        (written(SUBJECTS[0], checklist=[]), "0 points in its checklist, at least 3"),
         (written(SUBJECTS[0], turns=[SUBJECTS[0], " "]), "has an empty turn"),
         (written(SUBJECTS[0], turns=[]), "'turns' is empty"),
         (
             written(SUBJECTS[0], turns=[SUBJECTS[0], "And why is it so?"]),
-            "1 references for 2 turns",
+            "1 reference for 2 turns",
         ),
-        (written(SUBJECTS[0], tests=["a", "b"]), "2 tests for 1 references"),
+        (written(SUBJECTS[0], tests=["a", "b"]), "2 tests for 1 reference"),
         (
             written(SUBJECTS[0], checklist="short"),
-            "'checklist' should be a valid tuple, found text",
+            "'checklist' should be a list, found text",
         ),
         (written(SUBJECTS[1].replace("a clinic", "the clinic")), "like old"),
         (written(5), "turns.0"),
-        ({"turns": None}, "'turns' should be a valid tuple"),
+        ({"turns": None}, "'turns' should be a list"),
+        (written("x \ud83d y"), "half of a character"),
+        (written("?!"), "turn 1 has no words"),
+        (written(SUBJECTS[0], checklist=["a", " ", "b"]), "a point of the checklist is empty"),
+        (written(SUBJECTS[0], checklist=["a", "b"]), "2 points in its checklist, at least 3"),
     ],
 )
 def test_what_is_refused_says_why(item, why):
@@ -134,10 +140,52 @@ def test_every_whole_question_of_a_reply_is_found(reply):
     assert [q.turns[0] for q in found.questions] == SUBJECTS[:2]
 
 
+@pytest.mark.parametrize(
+    ("reply", "why"),
+    [
+        (said(written(SUBJECTS[0]))[:-30], "not valid JSON: unterminated string"),
+        (said(written(SUBJECTS[0]))[:90], "not valid JSON: unterminated string"),
+        (said(written(SUBJECTS[0])).replace("How many", 'How "many"'), "not valid JSON: expecting"),
+        (said(written(SUBJECTS[0])).replace('"', "'"), "not valid JSON: expecting property name"),
+    ],
+    ids=["cut short", "cut in a text", "inner quotes", "single quotes"],
+)
+def test_a_broken_question_is_counted_and_told(reply, why):
+    found = drafts()
+    found.take(reply)
+    (refused,) = found.refused
+    assert refused.why.startswith(why) and "line" in refused.why
+
+
+def test_what_models_get_wrong_most_often_is_mended():
+    text = said(written(SUBJECTS[0]), written(SUBJECTS[1] + " (say \\sqrt{2})"))
+    text = text.replace("\\\\", "\\").replace('"], "tests"', '",], "tests"').replace("}]", "},]")
+    assert "\\s" in text and ",]" in text
+    found = drafts()
+    found.take(text)
+    assert [q.turns[0] for q in found.questions] == [SUBJECTS[0], SUBJECTS[1] + " (say \\sqrt{2})"]
+    assert found.refused == []
+
+
+def test_the_prompt_shows_each_question_once_and_ends_somewhere():
+    rows = [question(f"q{k}", turns=[f"Question number {k % 200} of many"]) for k in range(400)]
+    taken = [Question.model_validate(row | {"category": "fermi"}) for row in rows]
+    text = drafts(taken=taken).request().messages[-1].text
+    assert text.count("- Question number") == 100
+    assert "- Question number 199 of" in text and "- Question number 99 of" not in text
+
+
+def test_a_category_that_no_judge_knows_is_refused():
+    found = Drafts(PROMPT, "fermi", 1, "en", "scripted", [], ["math"])
+    found.take(said(written(SUBJECTS[0])))
+    assert found.refused[0].why == "no prompt knows the category 'fermi'"
+
+
 def test_no_more_are_taken_than_wanted():
     found = drafts(wanted=1)
     found.take(said(*map(written, SUBJECTS[:3])))
-    assert len(found.questions) == 1 and found.refused == [] and found.request() is None
+    assert len(found.questions) == 1 and found.request() is None
+    assert [refused.why for refused in found.refused] == ["there are as many as were wanted"] * 2
 
 
 def test_code_of_a_reply_is_not_run(tmp_path):
@@ -166,13 +214,37 @@ def test_a_value_is_never_a_template():
     assert "- {{ 7 * 7 }} {% for x in y %} {{ count.__class__ }}, as it is" in text
 
 
-def test_a_template_cannot_leave_its_box():
-    from jinja2.exceptions import SecurityError, UndefinedError
+@pytest.mark.parametrize(
+    ("template", "told"),
+    [
+        ("{{ cuont }}", "the template has no value for 'cuont'. Did you mean 'count'?"),
+        ("{% if %}", "line 1 of the template: Expected an expression"),
+        ("{% include 'x' %}", "a template cannot take in another file"),
+        ("{% for x in taken %}", "line 1 of the template: Unexpected end of template"),
+    ],
+)
+def test_a_slip_in_a_template_is_told_when_it_is_read(tmp_path, template, told):
+    file = tmp_path / "question.yaml"
+    rows = {"description": "d", "system": "s", "template": template, "guidance": {"fermi": "f"}}
+    file.write_text(json.dumps(rows))
+    with pytest.raises(BadFile) as caught:
+        load(file, GeneratePrompt)
+    assert caught.value.lines()[0].startswith(f"{file}: {told}")
 
-    with pytest.raises(SecurityError):
-        fill("{{ x.__class__.__mro__ }}", x="")
-    with pytest.raises(UndefinedError):
-        fill("{{ nothing }}")
+
+@pytest.mark.parametrize(
+    "template",
+    [
+        "{{ x.__class__.__mro__ }}",
+        "{{ x.__init__.__globals__ }}",
+        "{% for n in range(10 ** 9) %}{% endfor %}",
+        "{{ nothing }}",
+        "{{ 1 / 0 }}",
+    ],
+)
+def test_a_template_cannot_leave_its_box(template):
+    with pytest.raises(BadFile, match="the template of the prompt: cannot be filled: "):
+        fill(template, x="")
 
 
 def test_the_shipped_prompt_knows_every_category_of_the_bank(evalkit):
@@ -184,36 +256,69 @@ def test_by_hand_from_prompt_to_a_bank_that_check_accepts(evalkit, tmp_path):
     shown = evalkit("questions", "generate", "--category", "fermi", "--n", "3", "--show-prompt")
     assert shown.code == 0 and "Write 3 new questions" in shown.out and shown.err == ""
     assert tree(tmp_path) == {}
-    (tmp_path / "one.txt").write_text(said(*map(written, SUBJECTS[:2]), written("Why?")))
-    (tmp_path / "two.txt").write_text(said(*map(written, SUBJECTS[2:4])))
+    (tmp_path / "one.txt").write_text(said(*map(written, SUBJECTS[:2])))
     args = ["questions", "generate", "--category", "fermi", "--n", "3", "--bank", "mine"]
+    ran = evalkit(*args, "--reply", "one.txt", "--model", "some-bot")
+    assert (ran.code, ran.out) == (1, "mine: 2 of 3 fermi questions, 2 new, 0 refused\n"), ran.err
+    assert ran.lines == ["Next: evalkit questions check mine --run-tests, and read them"]
+    before = (tmp_path / "questions" / "mine.jsonl").read_bytes()
+    assert b'"source": "some-bot"' in before
+
+    assert "Write 1 new question" in evalkit(*args, "--show-prompt").out
+    (tmp_path / "two.txt").write_text(said(*map(written, SUBJECTS[1:4])))
     ran = evalkit(*args, "--reply", "one.txt", "--reply", "two.txt")
-    assert (ran.code, ran.out) == (0, "mine: 3 questions of 3, 0 refused\n"), ran.err
-    assert ran.lines == ["Next: evalkit questions check mine"]
+    assert (ran.code, ran.out) == (0, "mine: 3 of 3 fermi questions, 1 new, 4 refused\n"), ran.err
+    after = (tmp_path / "questions" / "mine.jsonl").read_bytes()
+    assert after.startswith(before) and after.count(b"\n") == 3
     checked = evalkit("questions", "check", "mine", "--run-tests")
     assert (checked.code, checked.out) == (0, "mine: 3 questions, nothing found\n")
-    again = evalkit(*args, "--reply", "two.txt")
-    assert again.code == 2 and "questions/mine.jsonl stands already" in again.err
+    assert evalkit(*args, "--show-prompt").lines[0].startswith("nothing to ask")
 
 
-def test_fewer_than_wanted_is_exit_1_and_keeps_what_there_is(evalkit, tmp_path):
-    (tmp_path / "one.txt").write_text(said(written(SUBJECTS[0]), written(SUBJECTS[0] + "!")))
-    args = ["questions", "generate", "--category", "fermi", "--reply", "one.txt"]
+def test_another_category_or_language_goes_into_the_same_bank(evalkit, tmp_path):
+    (tmp_path / "en.txt").write_text(said(written(SUBJECTS[0])))
+    zh = written("全村的邮递员一年里一共要往信箱里塞多少封信？请写出每一步的估计。")
+    (tmp_path / "zh.txt").write_text(said(zh))
+    args = ["questions", "generate", "--category", "fermi", "--n", "1", "--bank", "mine", "--reply"]
+    assert evalkit(*args, "en.txt").code == 0
+    ran = evalkit(*args, "zh.txt", "--language", "zh")
+    assert (ran.code, ran.out) == (0, "mine: 1 of 1 fermi question, 1 new, 0 refused\n"), ran.err
+    assert evalkit("questions", "check", "mine", "--run-tests").code == 0
+
+
+def test_banks_get_names_that_are_no_translations_of_each_other(evalkit, tmp_path):
+    (tmp_path / "en.txt").write_text(said(written(SUBJECTS[0])))
+    args = ["questions", "generate", "--category", "fermi", "--reply", "en.txt"]
     ran = evalkit(*args)
-    assert (ran.code, ran.out) == (1, "fermi-new: 1 question of 10, 1 refused\n")
-    assert ran.lines[0].startswith("refused: the same as fermi-")
-    (tmp_path / "questions" / "fermi-new.jsonl").unlink()
-    said_ = json.loads(evalkit(*args, "--json").out)
-    assert (said_["questions"], said_["owed"], len(said_["refused"])) == (1, 9, 1)
-    assert said_["files"] == ["questions/fermi-new.jsonl"]
+    assert (ran.code, ran.out) == (1, "new-fermi: 1 of 10 fermi questions, 1 new, 0 refused\n")
+    ran = evalkit(*args, "--language", "zh", "--json")
+    made = json.loads(ran.out)
+    assert (made["bank"], made["questions"], made["owed"]) == ("new-zh-fermi", 0, 10)
+    assert made["refused"][0]["why"].startswith("the same as fermi-")
+    assert (ran.code, made["files"], made["next"]) == (1, [], None)
 
 
 def test_nothing_good_writes_nothing(evalkit, tmp_path):
     (tmp_path / "one.txt").write_text("As a language model I cannot.")
     before = tree(tmp_path)
     ran = evalkit("questions", "generate", "--category", "math", "--reply", "one.txt")
-    assert (ran.code, ran.out) == (1, "math-new: 0 questions of 10, 1 refused\n")
+    assert (ran.code, ran.out) == (1, "new-math: 0 of 10 math questions, 0 new, 1 refused\n")
     assert tree(tmp_path) == before
+
+
+def test_the_prompt_for_programs(evalkit):
+    ran = evalkit("questions", "generate", "--category", "fermi", "--show-prompt", "--json")
+    system, user = json.loads(ran.out)["prompt"]
+    assert system.startswith("You write") and "Write 10 new questions" in user
+
+
+def test_a_broken_bank_elsewhere_is_not_in_the_way_but_its_own_is(evalkit, tmp_path):
+    (tmp_path / "one.txt").write_text(said(written(SUBJECTS[0])))
+    write_lines(tmp_path / "questions" / "other.jsonl", [{"id": "x"}])
+    args = ["questions", "generate", "--category", "fermi", "--n", "1", "--reply", "one.txt"]
+    assert evalkit(*args).code == 0
+    ran = evalkit(*args, "--bank", "other")
+    assert ran.code == 2 and "questions/other.jsonl:1: the field 'category' is missing" in ran.err
 
 
 @pytest.mark.parametrize(
@@ -223,8 +328,9 @@ def test_nothing_good_writes_nothing(evalkit, tmp_path):
         (["--category", "fermi"], "who shall write them? --show-prompt prints what to ask any"),
         (
             ["--category", "fermi", "--model", "gpt-4"],
-            "no model can be reached from here yet, 'gpt",
+            "'gpt-4' cannot be reached from here yet. --show",
         ),
+        (["--category", "fermi", "--language", "english", "--reply", "good"], "no code of a lang"),
         (["--category", "fermi", "--n", "0", "--reply", "x"], "invalid value for '--n'"),
         (["--category", "fermi", "--reply", "gone"], "gone: no such file"),
         (["--category", "fermi", "--bank", "../x", "--reply", "x"], "'../x' cannot be a name"),

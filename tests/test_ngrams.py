@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from evalkit.questions.ngrams import grams, words
 
 
-def hashes(text, **more):
-    return words(text, **more).hashes.tolist()
+def hashes(text, *more):
+    return words(text, *more).hashes.tolist()
 
 
 @pytest.mark.parametrize(
@@ -25,6 +25,9 @@ def hashes(text, **more):
         ("你好，世界！", "你 好 世 界"),
         ("约有 ３０ 个", "约有30个"),
         ("a\u2028b\u0085c\u000bd", "a b c d"),
+        ("Straße, ﬁne eﬃcient", "STRASSE fine efficient"),
+        ("\u1112\u1161\u11ab\u1100\u116e\u11a8", "\ud55c\uad6d"),  # Hangul in pieces
+        ("a''b c'd", "ab cd"),
     ],
 )
 def test_case_accents_and_punctuation_do_not_count(one, other):
@@ -33,7 +36,14 @@ def test_case_accents_and_punctuation_do_not_count(one, other):
 
 @pytest.mark.parametrize(
     ("one", "other"),
-    [("one two", "two one"), ("onetwo", "one two"), ("你好", "好你"), ("12", "1 2"), ("a", "b")],
+    [
+        ("one two", "two one"),
+        ("onetwo", "one two"),
+        ("你好", "好你"),
+        ("12", "1 2"),
+        ("a", "b"),
+        ("ab", "ba"),
+    ],
 )
 def test_letters_and_their_order_count(one, other):
     assert hashes(one) != hashes(other)
@@ -62,6 +72,7 @@ def test_grams_are_the_runs_of_n_words():
     pairs = grams(text, 2).tolist()
     assert len(pairs) == 5
     assert pairs[0] == pairs[4] and len(set(pairs)) == 4
+    assert grams(words("be to").hashes, 2).tolist() != pairs[:1]
     assert grams(text, 6).shape == (1,) and grams(text, 7).shape == (0,)
 
 
@@ -73,12 +84,38 @@ texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=60)
 @example("中文\U00020000字 é ñ 😀 x", True)
 def test_json_means_what_it_says(text, ascii_only):
     raw = json.dumps(text, ensure_ascii=ascii_only)
-    assert hashes(raw, escaped=True) == hashes(text)
+    assert hashes(raw, "json") == hashes(text)
+
+
+@given(st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\\"), max_size=40))
+@example("中文\U00020000字\té 😀\nx")
+def test_json_inside_json(text):
+    raw = json.dumps(text)
+    for _ in range(3):
+        raw = json.dumps(raw)
+        assert hashes(raw, "nested") == hashes(text)
+
+
+@pytest.mark.parametrize(
+    ("raw", "means"),
+    [
+        (r"\ud840 x \udc00", "x"),
+        (r"\ud840\udc00", "\U00020000"),
+        (r"\u004g1", "u004g1"),
+        (r"\u00", "u00"),
+        (r"one\ntwo\bthree\ffour", "one two three four"),
+        (r"one\\ntwo", "one ntwo"),
+    ],
+)
+def test_escapes_that_are_none_stay_text(raw, means):
+    assert hashes(raw, "json") == hashes(means)
 
 
 @given(st.text(alphabet='\\u0dnrt4e2 "中x', max_size=30))
 def test_what_is_not_json_does_no_harm(text):
-    found = words(text, escaped=True)
+    for escapes in ("json", "nested"):
+        found = words(text, escapes)
+        assert list(found.starts) == sorted(found.starts)
     assert all(0 <= start < len(text) for start in found.starts)
 
 

@@ -203,7 +203,7 @@ def test_a_name_once_given_stays_whatever_comes_later(evalkit, tmp_path_factory,
         (
             "review/dir/review.jsonl",
             {"score": "8 9"},
-            "'score' should be a valid tuple, found text",
+            "'score' should be a list, found text",
         ),
         ("question.jsonl", {"text": "  "}, "question q1 is empty"),
     ],

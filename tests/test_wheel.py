@@ -76,7 +76,7 @@ def test_the_banks_and_their_tools_from_an_empty_folder(installed, tmp_path):
         ],
     )
     done = run(installed, tmp_path, "questions", "generate", "--category", "fermi", "--show-prompt")
-    assert (done.returncode, "Write 5 new questions" in done.stdout) == (0, True)
+    assert (done.returncode, "Write 10 new questions" in done.stdout) == (0, True)
     assert list(tmp_path.iterdir()) == []
 
 

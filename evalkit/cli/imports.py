@@ -1,6 +1,5 @@
 """evalkit import: other tools' questions, answers and reviews."""
 
-import shlex
 from pathlib import Path
 
 import click
@@ -14,10 +13,10 @@ from evalkit.cli.verb import (
     open_workspace,
     print_json,
     say,
+    show,
     tell,
 )
 from evalkit.errors import Missing
-from evalkit.escape import visible
 
 
 @click.command("import", short_help="Bring in other tools' questions, answers and reviews.")
@@ -66,7 +65,7 @@ def import_(
         what += f", {count(found.reviews, 'review')} by {', '.join(judges)}"
     again = len(rows) - new
     written = workspace.bank_file(bank)
-    page = f"evalkit report --bank {shlex.quote(bank)} --open"
+    page = given.step("report", "--bank", bank, "--open")
     step = page if judges else f"look at {written}"
     if given.as_json:
         counts = {
@@ -77,5 +76,5 @@ def import_(
         }
         print_json("import", {"bank": bank, **counts, "told": found.told}, [written], step)
     else:
-        click.echo(visible(what + (f"; {again} rows were here already" if again else "")))
+        show(what + (f"; {again} rows were here already" if again else ""))
     say(f"Next: {step}")

@@ -1,6 +1,7 @@
 """evalkit questions: look at a bank, check it, add to it, look for it in training data."""
 
-import shlex
+import re
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,14 +17,14 @@ from evalkit.cli.verb import (
     print_json,
     progress,
     say,
+    show,
 )
-from evalkit.errors import Missing, Unknown
-from evalkit.escape import visible
+from evalkit.errors import BadFile, Fault, Missing, Unknown
 
 if TYPE_CHECKING:
     from evalkit.questions.check import Bank
+    from evalkit.questions.generate import Drafts
     from evalkit.workspace import Workspace
-
 
 BY_HAND = "--show-prompt prints what to ask any chatbot, --reply FILE takes in what it said"
 
@@ -35,7 +36,10 @@ BY_HAND = "--show-prompt prints what to ask any chatbot, --reply FILE takes in w
 )
 @click.pass_context
 def questions(ctx: click.Context) -> None:
-    """Look at banks of questions, check them, add to them, look for them in training data."""
+    """Look at banks of questions, check them, add to them, look for them in training data.
+
+    A BANK is a name, or a file that ends in .jsonl.
+    """
     if ctx.invoked_subcommand is None:
         click.echo(ctx.get_help())
 
@@ -43,32 +47,39 @@ def questions(ctx: click.Context) -> None:
 @questions.command("list", short_help="Banks in numbers: categories, turns, references, lengths.")
 @click.argument("bank", required=False)
 @on_a_workspace
-def list_(given: Everywhere, bank: str | None) -> None:
+@click.pass_context
+def list_(ctx: click.Context, given: Everywhere, bank: str | None) -> None:
     """Show every bank in numbers, or one BANK by category.
 
     The length of a question is that of all its turns, in words, or in characters where the script
-    has no blanks.
+    has no blanks. Exit 1 where a bank could not be read whole.
     """
     from evalkit.questions import overview
 
     workspace = open_workspace(given.folder)
     names = workspace.banks() if bank is None else [bank]
-    banks = {name: workspace.questions(name) for name in names}
-    whole = [overview.overview(name, found) for name, found in banks.items()]
-    step = f"evalkit questions check{f' {bank}' if bank else ''}"
+    banks = {name: _bank(workspace, name) for name in names}
+    told = {name: overview.overview(name, own.questions) for name, own in banks.items() if own.rows}
+    parts = {name: overview.by_category(banks[name].questions) for name in told}
+    step = given.step("questions", "check", *([] if bank is None else [bank]))
     if given.as_json:
-        parts = {name: overview.by_category(found) for name, found in banks.items()}
         rows = {
-            row.name: asdict(row) | {"by_category": [asdict(part) for part in parts[row.name]]}
-            for row in whole
+            name: asdict(row) | {"by_category": [asdict(part) for part in parts[name]]}
+            for name, row in told.items()
         }
         print_json("questions list", {"banks": rows}, [], step)
     elif bank is None:
-        click.echo(visible(overview.table(whole, "bank")))
-    else:
-        shown = [*overview.by_category(banks[bank]), overview.overview("all", banks[bank])]
-        click.echo(visible(overview.table(shown, "category")))
+        for line in overview.table(list(told.values()), "bank"):
+            show(line)
+    elif told:
+        whole = overview.overview("all", banks[bank].questions)
+        for line in overview.table([*parts[bank], whole], "category"):
+            show(line)
+    broken = {name: own.faults for name, own in banks.items() if own.faults}
+    for name, faults in broken.items():
+        say(f"{name}: {count(faults, 'fault')}, counted without what they are in")
     say(f"Next: {step}")
+    ctx.exit(1 if broken else 0)
 
 
 @questions.command(short_help="Find what is wrong with a bank; exit 1 when there is anything.")
@@ -86,11 +97,10 @@ def check(
 ) -> None:
     """Find what is wrong with each BANK, or with all of them.
 
-    A BANK is a name, or a file that ends in .jsonl. What is found: malformed rows, duplicate ids,
-    questions that are nearly the same, categories that no prompt knows, missing references,
-    references that fail their own test, and, where NAME and NAME-zh both are there, questions that
-    one of them lacks. A test is Python from the bank: those that came with evalkit are run, others
-    only with --run-tests.
+    Malformed rows, duplicate ids, questions that are nearly the same, categories that no prompt
+    knows, missing references, references that fail their own test, and, where NAME and NAME-zh
+    both are there, questions that one of them lacks. A test is Python from the bank: those that
+    came with evalkit are run, others only with --run-tests.
     """
     from evalkit import prompts
     from evalkit.questions import check
@@ -100,50 +110,64 @@ def check(
     twins = [name for name in workspace.banks() if check.may_be_one_bank(name, names)]
     every = {name: _bank(workspace, name) for name in (*names, *twins)}
     others = [_bank(workspace, name) for name in against]
+    if unread := [fault for other in others for fault in other.faults]:
+        raise BadFile(unread)
     known = prompts.categories(workspace.prompts("judge"))
-    found = {name: check.faults(every[name], known) for name in names}
-    for name, faults in found.items():
-        bank = every[name]
-        faults += [fault for other in others for fault in check.shared(bank, other)]
-        if run_tests or workspace.is_shipped(name):
-            faults += check.failures(bank)
-        elif tests := sum(len(question.tests) for question in bank.questions):
-            what = "1 test" if tests == 1 else f"{tests} tests"
-            say(f"{name}: {what} not run, since a test is code; --run-tests runs them")
+    may_run = {name: run_tests or workspace.is_shipped(name) for name in names}
+    found = {
+        name: check.findings(every[name], others, known, run_tests=may_run[name]) for name in names
+    }
     for bank, translation in check.translations(every):
         home = translation.name if translation.name in found else bank.name
         if home in found:
             found[home] += check.differences(bank, translation)
-    rows = {name: len(every[name].rows) for name in names}
-    if given.as_json:
-        told = {
-            name: {"questions": rows[name], "findings": [asdict(fault) for fault in faults]}
-            for name, faults in found.items()
-        }
-        print_json("questions check", {"banks": told}, [], "")
-    for name, faults in () if given.as_json else found.items():
-        for fault in faults:
-            click.echo(visible(str(fault)))
-        what = count(faults, "finding") if faults else "nothing found"
-        click.echo(visible(f"{name}: {count(range(rows[name]), 'question')}, {what}"))
+    _tell_findings(given, {name: every[name] for name in names}, found, may_run)
     ctx.exit(1 if any(found.values()) else 0)
 
 
-def _bank(workspace: "Workspace", name: str) -> "Bank":
-    from evalkit.questions.check import Bank
-    from evalkit.workspace import read_bank
+def _tell_findings(
+    given: Everywhere,
+    banks: dict[str, "Bank"],
+    found: dict[str, list[Fault]],
+    may_run: dict[str, bool],
+) -> None:
+    not_run = {
+        name: 0 if may_run[name] else sum(len(question.tests) for question in bank.questions)
+        for name, bank in banks.items()
+    }
+    if given.as_json:
+        told = {
+            name: {
+                "questions": len(bank.rows),
+                "findings": [asdict(fault) for fault in found[name]],
+                "tests_not_run": not_run[name],
+            }
+            for name, bank in banks.items()
+        }
+        print_json("questions check", {"banks": told}, [], None)
+    for name, faults in () if given.as_json else found.items():
+        for fault in faults:
+            show(str(fault))
+        what = count(faults, "finding") if faults else "nothing found"
+        show(f"{name}: {count(banks[name].rows, 'question')}, {what}")
+    for name, tests in not_run.items():
+        if tests:
+            what = count(range(tests), "test")
+            say(f"{name}: {what} not run, since a test is code; --run-tests runs them")
 
-    return Bank.of(name, read_bank(Path(name)) if name.endswith(".jsonl") else workspace.bank(name))
 
-
-@questions.command(short_help="New questions from a model, or from what a chatbot said.")
+@questions.command(short_help="New questions, by way of any chatbot.")
 @click.option("--category", required=True, help="Of which category: fermi, coding, ...")
 @click.option(
-    "--n", "wanted", type=click.IntRange(min=1), default=10, show_default=True, help="How many."
+    "--n",
+    "wanted",
+    type=click.IntRange(min=1),
+    default=10,
+    show_default=True,
+    help="How many of this category the bank shall have.",
 )
 @click.option("--language", default="en", show_default=True, help="In which language: en, zh, ...")
-@click.option("--bank", help="What to call the new bank; default: CATEGORY-new.")
-@click.option("--model", metavar="NAME", help="Which model to ask.")
+@click.option("--bank", help="The bank, new or to be added to; default: new-CATEGORY.")
 @click.option(
     "--reply",
     "replies",
@@ -151,7 +175,8 @@ def _bank(workspace: "Workspace", name: str) -> "Bank":
     multiple=True,
     help="What a chatbot said to the prompt, as a text file; can be repeated.",
 )
-@click.option("--show-prompt", is_flag=True, help="Print what is asked, ask nobody.")
+@click.option("--model", metavar="NAME", help="Who said it: stands in `source` of each question.")
+@click.option("--show-prompt", is_flag=True, help="Print what is to be asked, and end.")
 @on_a_workspace
 @click.pass_context
 def generate(
@@ -161,58 +186,92 @@ def generate(
     wanted: int,
     language: str,
     bank: str | None,
-    model: str | None,
     replies: tuple[str, ...],
+    model: str | None,
     show_prompt: bool,
 ) -> None:
-    """Write a bank of new questions, with references, checklists and tests.
+    """Write new questions into a bank, with references, checklists and tests.
 
-    Without a key: --show-prompt prints what to ask any chatbot, --reply takes in what it said.
-    Questions that are malformed, lack what their category needs, or are nearly the same as one of
-    a bank that is here, are refused with the reason. Exit 1 when fewer than --n could be taken.
+    --show-prompt prints what to ask any chatbot, --reply takes in what it said. Questions that are
+    malformed, lack what their category needs, or are nearly the same as one of a bank that is
+    here, are refused with the reason. Exit 1 while the bank has fewer than --n.
     """
-    from evalkit import jsonl, prompts
-    from evalkit.questions.generate import Drafts
+    from evalkit import jsonl
 
     workspace = open_workspace(given.folder)
-    prompt = prompts.load(workspace.prompts("generate")["question"], prompts.GeneratePrompt)
-    if category not in prompt.guidance:
-        raise Unknown("category", category, prompt.guidance)
-    bank = f"{category}-new" if bank is None else bank
-    workspace.bank_file(bank)
-    taken = [question for name in workspace.banks() for question in workspace.questions(name)]
-    drafts = Drafts(prompt, category, wanted, language, model or "generated", taken)
+    if not re.fullmatch(r"[a-z]{2,3}(-[A-Za-z0-9]+)*", language):
+        raise Missing(f"'{language}' is no code of a language: en, zh, de, pt-BR, ...")
+    new = f"new-{category}" if language == "en" else f"new-{language}-{category}"
+    bank = new if bank is None else bank
+    drafts = _drafts(workspace, bank, category, wanted, language, model or "generated")
     if show_prompt:
-        asked = drafts.request()
-        for message in asked.messages if asked else ():
-            click.echo(visible(message.text))
+        _show_prompt(given, drafts)
         return
-    if model is not None:
-        raise Missing(f"no model can be reached from here yet, '{model}' neither. {BY_HAND}")
     if not replies:
-        raise Missing(f"who shall write them? {BY_HAND}")
+        whom = f"'{model}' cannot be reached from here yet" if model else "who shall write them?"
+        raise Missing(f"{whom}. {BY_HAND}".replace("?.", "?"))
+    standing = len(drafts.questions)
     for name in replies:
         drafts.take(jsonl.text(Path(name)))
+    files = []
+    if added := drafts.questions[standing:]:
+        files = [workspace.add_questions(bank, added)]
     for refused in drafts.refused:
         say(str(refused))
-    files = []
-    if drafts.questions:
-        workspace.append(bank, [], drafts.questions)
-        files = [workspace.bank_file(bank)]
-    step = f"evalkit questions check {shlex.quote(bank)}"
-    what = f"{bank}: {count(drafts.questions, 'question')} of {wanted}"
+    step = given.step("questions", "check", bank, *(["--run-tests"] if files else []))
     if given.as_json:
         values = {
             "bank": bank,
             "questions": len(drafts.questions),
-            "owed": drafts.owed,
+            "new": len(added),
+            "owed": max(drafts.owed, 0),
             "refused": [asdict(refused) for refused in drafts.refused],
         }
-        print_json("questions generate", values, files, step)
+        print_json("questions generate", values, files, step if files else None)
     else:
-        click.echo(visible(f"{what}, {len(drafts.refused)} refused"))
-    say(f"Next: {step if files else BY_HAND}")
-    ctx.exit(1 if drafts.owed else 0)
+        has = f"{len(drafts.questions)} of {count(range(wanted), f'{category} question')}"
+        show(f"{bank}: {has}, {len(added)} new, {len(drafts.refused)} refused")
+    say(f"Next: {step}, and read them" if files else f"Next: {BY_HAND}")
+    ctx.exit(1 if drafts.owed > 0 else 0)
+
+
+def _drafts(
+    workspace: "Workspace", bank: str, category: str, wanted: int, language: str, source: str
+) -> "Drafts":
+    """What is to be written, with what stands already: in this bank, and in all others."""
+    from evalkit import prompts
+    from evalkit.questions.generate import Drafts
+
+    prompt = prompts.load(workspace.prompts("generate")["question"], prompts.GeneratePrompt)
+    known = prompts.categories(workspace.prompts("judge"))
+    if category not in prompt.guidance or category not in known:
+        raise Unknown("category", category, set(prompt.guidance) & set(known))
+    if workspace.bank_file(bank).exists() and (faults := workspace.bank(bank).faults):
+        raise BadFile(faults)
+    taken = [
+        question
+        for name in workspace.banks()
+        if name != bank
+        for _, question in workspace.bank(name).rows
+    ]
+    drafts = Drafts(prompt, category, wanted, language, source, taken, known)
+    if bank in workspace.banks():
+        kind = (category, language)
+        own = [question for _, question in workspace.bank(bank).rows]
+        drafts.questions = [each for each in own if (each.category, each.language) == kind]
+        drafts.taken = [*taken, *(each for each in own if each not in drafts.questions)]
+    return drafts
+
+
+def _show_prompt(given: Everywhere, drafts: "Drafts") -> None:
+    asked = drafts.request(at_once=drafts.owed)
+    texts = [message.text for message in asked.messages] if asked else []
+    if given.as_json:
+        print_json("questions generate", {"prompt": texts}, [], BY_HAND)
+    elif texts:
+        click.echo("\n".join(texts))
+    else:
+        say("nothing to ask: the bank has as many as were wanted")
 
 
 @questions.command(short_help="Is a bank in a training set? Text, JSON, .gz, .zst, any size.")
@@ -223,37 +282,58 @@ def generate(
 def contamination(ctx: click.Context, given: Everywhere, bank: str, files: tuple[str, ...]) -> None:
     """Look for the questions and references of a bank in training data.
 
-    FILE is text, JSON or JSON lines, also packed (.gz, .zst, .bz2, .xz). Every run of 8 words of
-    the bank (13 characters of Chinese) is looked for, whatever its case and punctuation.
+    FILE is text, JSON or JSON lines, also packed (.gz, .zst, .bz2, .xz); - is stdin. Every run of
+    8 words of the bank (13 characters of Chinese) is looked for, whatever its case and punctuation.
     suspicious: a run was found, which stock phrases do too. contaminated: 13 words in a row (21
-    characters) and half of a question or reference, in one place. Exit 1 when a question is
-    contaminated.
+    characters), or all of a shorter passage, and half of a question or reference, in one place.
+    Exit 1 when a question is contaminated.
     """
     from evalkit.questions import contamination
     from evalkit.questions.corpus import opened, size_of
 
     workspace = open_workspace(given.folder)
     search = contamination.Search(workspace.questions(bank))
-    size = 0
     paths = [Path(name) for name in dict.fromkeys(files)]
-    with progress(sum(map(size_of, paths))) as advance:
+    lengths = [size_of(path) for path in paths]  # before hours of reading: can they be read?
+    size, whole, unread = 0, 0, list[Fault]()
+    with progress(sum(lengths)) as advance:
         for path in paths:
-            with opened(path) as (stream, file):
-                before = 0
-                for read in search.read(str(path), stream):
-                    size += read
-                    advance(file.tell() - before)
-                    before = file.tell()
+            before = 0
+            try:
+                with opened(path) as (stream, file):
+                    for read in search.read(str(path), stream):
+                        size += read
+                        with suppress(OSError):  # a pipe does not know where it is
+                            advance(file.tell() - before)
+                            before = file.tell()
+                whole += 1
+            except BadFile as error:
+                unread += error.faults
+    if not whole:
+        raise BadFile(unread)
     found = search.results()
     verdicts = contamination.counts(found)
-    where = count(paths, "file") + f" ({size / 1e6:,.1f} MB)"
     if given.as_json:
         rows = [result.as_json() for result in found]
         values = {"bank": bank, "bytes": size, "verdicts": verdicts, "questions": rows}
-        print_json("questions contamination", values, [], "")
+        values["unread"] = [asdict(fault) for fault in unread]
+        print_json("questions contamination", values, [], None)
     else:
-        said = ", ".join(f"{number} {verdict}" for verdict, number in verdicts.items())
-        click.echo(visible(f"{bank} in {where}: {said}"))
+        where = count(paths, "file") if not unread else f"{whole} of {len(paths)} files"
+        where += f" ({_bytes(size)})"
+        show(f"{bank} in {where}: {', '.join(f'{n} {v}' for v, n in verdicts.items())}")
         for line in contamination.table(found):
-            click.echo(visible(line))
+            show(line)
+    if unread:
+        raise BadFile(unread)
     ctx.exit(1 if verdicts["contaminated"] else 0)
+
+
+def _bank(workspace: "Workspace", name: str) -> "Bank":
+    from evalkit.questions.check import Bank
+
+    return Bank.of(name, workspace.bank(name))
+
+
+def _bytes(size: int) -> str:
+    return f"{size / 1e6:,.1f} MB" if size >= 1e5 else f"{size / 1e3:,.1f} kB"

@@ -4,6 +4,7 @@ The result goes to stdout, words go to stderr. No verb is named here.
 """
 
 import json
+import shlex
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sized
 from contextlib import contextmanager
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from evalkit.errors import BadPath, Unknown
-from evalkit.escape import visible
+from evalkit.escape import one_line
 
 if TYPE_CHECKING:
     from evalkit.records import Question
@@ -40,6 +41,11 @@ class Everywhere:
 
     folder: str
     as_json: bool
+
+    def step(self, *command: str) -> str:
+        """A command for the same workspace, to be typed as it is."""
+        where = () if self.folder == "." else ("-C", self.folder)
+        return shlex.join(("evalkit", *command, *where))
 
 
 def on_a_workspace(verb: Callable[..., None]) -> Callable[..., None]:
@@ -101,8 +107,12 @@ def count(rows: Sized, what: str) -> str:
 
 def say(line: str) -> None:
     """One line of words on stderr."""
-    one = visible(line).replace("\n", "\u2424")  # a name with a line break must not make two
-    click.echo(f"evalkit: {one}", err=True)
+    click.echo(f"evalkit: {one_line(line)}", err=True)
+
+
+def show(line: str) -> None:
+    """One line of the result on stdout."""
+    click.echo(one_line(line))
 
 
 @contextmanager
@@ -115,7 +125,7 @@ def progress(length: int) -> Iterator[Callable[[int], None]]:
         yield lambda _: None
 
 
-def print_json(verb: str, values: dict[str, Any], files: list[Path], following: str) -> None:
+def print_json(verb: str, values: dict[str, Any], files: list[Path], following: str | None) -> None:
     """The one object that --json promises: an envelope that all verbs share, and their values."""
     envelope = {"schema": 1, "verb": verb, "status": "done", "files": [str(f) for f in files]}
     click.echo(json.dumps({**envelope, "next": following, **values}, ensure_ascii=False))

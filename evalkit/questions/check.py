@@ -3,12 +3,15 @@
 The rules are here; files, and whether a bank's code may run, are the caller's business.
 """
 
+import re
+from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from evalkit.errors import Fault
 from evalkit.jsonl import Found
 from evalkit.questions import references, similar
+from evalkit.questions.ngrams import words
 from evalkit.records import Question
 
 WITH_REFERENCE = ("coding", "fermi", "math")
@@ -39,43 +42,38 @@ def faults(bank: Bank, categories: Collection[str]) -> list[Fault]:
     found = list(bank.faults)
     for where, question in bank.rows:
         found += [Fault(where, f"{question.id}: {what}") for what in unmet(question, categories)]
-    for pair in similar.pairs([_asked(question) for question in bank.questions]):
-        where, question = bank.rows[pair.one]
-        there, other = bank.rows[pair.other]
-        found.append(_alike(where, question, f"{other.id} at {there}", pair))
+    for twin in similar.twins([_asked(question) for question in bank.questions]):
+        found.append(_alike(bank, twin, bank))
     return found
 
 
 def shared(bank: Bank, other: Bank) -> list[Fault]:
     """The questions of `bank` that `other` has too, or nearly."""
     ours, theirs = ([_asked(question) for question in each.questions] for each in (bank, other))
-    found = []
-    for pair in similar.pairs(ours, theirs):
-        where, question = bank.rows[pair.one]
-        there, twin = other.rows[pair.other]
-        found.append(_alike(where, question, f"{twin.id} at {there}", pair))
-    return found
+    return [_alike(bank, twin, other) for twin in similar.twins(ours, theirs)]
 
 
 def nearest_twin(question: Question, others: Sequence[Question]) -> str | None:
     """The one of `others` that a question is nearly the same as, in words; None where none is."""
-    near = similar.pairs([_asked(question)], [_asked(other) for other in others])
-    best = max(near, key=lambda pair: pair.likeness, default=None)
-    return None if best is None else _how(best, others[best.other].id)
+    near = similar.twins([_asked(question)], [_asked(other) for other in others])
+    return next((_how(twin, others[twin.other].id) for twin in near), None)
 
 
 def may_be_one_bank(name: str, names: Iterable[str]) -> bool:
     """Whether a bank may be one of `names` in another language, going by what it is called."""
-    return any(name.startswith(f"{other}-") or other.startswith(f"{name}-") for other in names)
+    name = _stem(name)
+    stems = [_stem(other) for other in names]
+    return any(name.startswith(f"{other}-") or other.startswith(f"{name}-") for other in stems)
 
 
 def translations(banks: Mapping[str, Bank]) -> Iterator[tuple[Bank, Bank]]:
-    """The banks that are one in two languages: NAME, and NAME-zh with Chinese questions only."""
-    for name, bank in banks.items():
+    """The banks that are one in two languages: NAME, and NAME-zh with Chinese questions."""
+    by_stem = {_stem(name): bank for name, bank in banks.items()}
+    for name, bank in by_stem.items():
         stem, _, language = name.rpartition("-")
-        languages = {question.language for question in bank.questions}
-        if stem in banks and languages == {language}:
-            yield banks[stem], bank
+        languages = Counter(question.language for question in bank.questions)
+        if stem in by_stem and languages and languages.most_common(1)[0][0] == language:
+            yield by_stem[stem], bank
 
 
 def differences(bank: Bank, translation: Bank) -> list[Fault]:
@@ -92,9 +90,22 @@ def differences(bank: Bank, translation: Bank) -> list[Fault]:
                 what = f"its {name} is '{here}', but '{is_there}' at {there}"
                 found.append(Fault(where, f"{key}: {what}"))
         if len(question.turns) != len(twin.turns):
-            what = f"has {len(twin.turns)} turns, but {len(question.turns)} at {there}"
+            what = f"has {_count(twin.turns, 'turn')}, but {len(question.turns)} at {there}"
             found.append(Fault(where, f"{key}: {what}"))
+        if twin.language == question.language:
+            found.append(Fault(where, f"{key}: its language is '{twin.language}' in both banks"))
     return found
+
+
+def findings(
+    bank: Bank, others: Iterable[Bank], categories: Collection[str], *, run_tests: bool
+) -> list[Fault]:
+    """All of the above and, where the code of the bank may run, the tests that fail."""
+    found = faults(bank, categories)
+    for other in others:
+        if other.name != bank.name:
+            found += shared(bank, other)
+    return _in_order([*found, *(failures(bank) if run_tests else ())])
 
 
 def failures(bank: Bank) -> list[Fault]:
@@ -110,34 +121,69 @@ def unmet(question: Question, categories: Collection[str]) -> Iterator[str]:
     """What a question lacks by itself."""
     if question.category not in categories:
         yield f"no prompt knows the category '{question.category}'"
+    for turn, text in enumerate(question.turns, 1):
+        if not len(words(text)):
+            yield f"turn {turn} has no words"
+    if not all(point.strip() for point in question.checklist):
+        yield "a point of the checklist is empty"
+    yield from _unmet_by_references(question)
+
+
+def _unmet_by_references(question: Question) -> Iterator[str]:
     turns, given = len(question.turns), len(question.reference)
     if question.category in WITH_REFERENCE and not given:
         yield f"no reference, which {question.category} needs for each turn"
     elif given not in (0, turns):
-        yield f"{given} references for {turns} turns"
+        yield f"{_count(question.reference, 'reference')} for {_count(question.turns, 'turn')}"
     if question.tests and len(question.tests) != given:
-        yield f"{len(question.tests)} tests for {given} references"
+        yield f"{_count(question.tests, 'test')} for {_count(question.reference, 'reference')}"
     for turn, reference in enumerate(question.reference, 1):
         if not reference.strip():
             yield f"the reference of turn {turn} is empty"
         elif question.category == "fermi":
-            accepted = references.accepted_range(reference)
-            if accepted is None:
-                yield f"the reference of turn {turn} has no line 'Accepted range: X to Y'"
-            elif not 0 <= accepted[0] < accepted[1]:
-                limits = f"{accepted[0]:g} to {accepted[1]:g}"
-                yield f"the accepted range of turn {turn} goes from {limits}"
+            yield from _unmet_by_range(turn, references.accepted_range(reference))
+
+
+def _unmet_by_range(turn: int, accepted: tuple[float, float] | None) -> Iterator[str]:
+    if accepted is None:
+        line = "Accepted range: 300 to 5,000"
+        yield f"the reference of turn {turn} has no range that can be read, as in '{line}'"
+    elif not 0 <= accepted[0] < accepted[1]:
+        yield f"the accepted range of turn {turn} goes from {accepted[0]:g} to {accepted[1]:g}"
+
+
+def _in_order(found: Iterable[Fault]) -> list[Fault]:
+    """Faults in the order of the file's lines."""
+    return sorted(found, key=lambda fault: [int(n) for n in re.findall(r"\d+", _line(fault))])
+
+
+def _line(fault: Fault) -> str:
+    return fault.where.rpartition(".jsonl")[2]
+
+
+def _stem(name: str) -> str:
+    return name.removesuffix(".jsonl")
 
 
 def _asked(question: Question) -> str:
     return "\n".join(question.turns)
 
 
-def _alike(where: str, question: Question, other: str, pair: similar.Pair) -> Fault:
-    return Fault(where, f"{question.id}: {_how(pair, other)}")
+def _alike(bank: Bank, twin: similar.Twin, home: Bank) -> Fault:
+    where, question = bank.rows[twin.one]
+    there, other = home.rows[twin.other]
+    return Fault(where, f"{question.id}: {_how(twin, f'{other.id} at {there}')}")
 
 
-def _how(pair: similar.Pair, other: str) -> str:
-    if pair.inside:
-        return f"shares {pair.likeness:.0%} of the shorter text with {other}"
-    return f"the same as {other}" if pair.likeness > 0.995 else f"{pair.likeness:.0%} like {other}"
+def _how(twin: similar.Twin, other: str) -> str:
+    if twin.inside:
+        what = f"shares {twin.likeness:.0%} of the shorter text with {other}"
+    elif twin.likeness > 0.995:
+        what = f"the same as {other}"
+    else:
+        what = f"{twin.likeness:.0%} like {other}"
+    return f"{what}, and like {twin.others} more" if twin.others else what
+
+
+def _count(items: Sequence[str], what: str) -> str:
+    return f"{len(items)} {what}{'s' * (len(items) != 1)}"

@@ -1,30 +1,37 @@
 """Is a bank in a training set? Finds its questions and references in files of any size.
 
 Every run of 8 words of a bank (13 characters where a script has no blanks: about as much text) is
-looked for in the file, whatever its case and punctuation, in plain text or inside JSON strings.
-Runs of one passage that stand close together are one place; how much of the passage they cover is
-the overlap. A question is
+looked for in the file, whatever its case and punctuation. A backslash is read as itself and as
+JSON's, also of JSON inside JSON, and HTML with and without its tags, so it does not matter what
+kind of text the file is. Runs of one
+passage that stand close together are one place; how much of the passage they cover is the overlap.
+A question is
 
     clean          no run of 8 words of it was found
     suspicious     some were, in a place that is not enough for more: stock phrases do this too
-    contaminated   a place holds 13 words in a row (21 characters) and half of a passage, or more
+    contaminated   a place holds 13 words in a row (21 characters), or all of a shorter passage,
+                   and half of the passage or more
 
 13-grams are the unit of Brown et al. (2020, appendix C), 8-grams with a share that of Chowdhery et
 al. (2022, section 8). A file is read as a stream: memory does not grow with it. Files are opened
 by the caller.
 """
 
+import re
+from bisect import insort
 from codecs import getincrementaldecoder
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
-from typing import Any, BinaryIO, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from evalkit.columns import aligned
-from evalkit.questions.ngrams import Words, grams, words
+from evalkit.errors import BadFile, Fault
+from evalkit.questions.corpus import Text
+from evalkit.questions.ngrams import Escapes, Words, grams, words
 from evalkit.records import Question
 
 SHORT, LONG = 8, 13
@@ -33,10 +40,11 @@ SHARE = 0.5
 PLACES = 100  # kept of one question, and how many a terminal shows; the others are counted
 SHOWN = 3
 
-_READ = 1 << 17  # bytes at a time: arrays of this size stay in the cache
+_READ = 1 << 16  # bytes at a time: arrays of this size stay in the cache
 _OVERLAP = 4096  # characters, more than any n-gram takes
 _STRIDE = 400  # characters, among which a text with blanks has one
 _SIEVE = 1 << 20
+_MARKUP = re.compile(r"</?[a-zA-Z][^<>]{0,500}>|&(?:[a-zA-Z]{2,8}|#[0-9]{2,5});")
 
 Verdict = Literal["clean", "suspicious", "contaminated"]
 
@@ -70,35 +78,25 @@ class Passage:
         return 200 + 6 * int(self.words.starts[-1])
 
 
-@dataclass
+@dataclass(frozen=True)
 class Place:
-    """Where a file holds a part of a passage: `where` is FILE:LINE:COLUMN."""
+    """Where a file holds a part of a passage."""
 
     where: str
-    passage: Passage
-    start: int
-    """Where in the file it begins, in characters."""
-    covered: int = 0
-    """The words of the passage that stand here, as bits."""
-
-    def add(self, position: int) -> None:
-        """A run that begins with this word of the passage stands here."""
-        self.covered |= ((1 << self.passage.short) - 1) << position
-
-    @property
-    def share(self) -> float:
-        """How much of the passage stands here, from 0 to 1."""
-        return self.covered.bit_count() / len(self.passage.words)
+    """FILE:LINE:COLUMN"""
+    part: str
+    overlap: float
+    """How much of the passage stands here, from 0 to 1."""
+    longest: int
+    """The most words in a row."""
+    unit: str
+    contaminated: bool
+    """Whether this place alone makes the question so."""
 
     @property
-    def longest(self) -> int:
-        """The most words in a row."""
-        return max(map(len, f"{self.covered:b}".split("0")))
-
-    @property
-    def damning(self) -> bool:
-        """Whether this place alone makes the question contaminated."""
-        return self.longest >= self.passage.long and self.share >= SHARE
+    def rank(self) -> tuple[bool, float]:
+        """Places with more of the question come first."""
+        return (not self.contaminated, -self.overlap)
 
 
 @dataclass
@@ -117,101 +115,186 @@ class Result:
         """What the places come to; None for a question that was too short to be looked for."""
         if self.too_short:
             return None
-        if any(place.damning for place in self.places):
+        if any(place.contaminated for place in self.places):
             return "contaminated"
         return "suspicious" if self.places else "clean"
 
+    def add(self, place: Place) -> None:
+        """Count a place, and keep it if it is among the best."""
+        self.count += 1
+        if len(self.places) < PLACES or place.rank < self.places[-1].rank:
+            insort(self.places, place, key=lambda each: each.rank)
+            del self.places[PLACES:]
+
     def as_json(self) -> dict[str, Any]:
         """The same for programs."""
-        places = [
-            {
-                "where": place.where,
-                "part": place.passage.part,
-                "overlap": place.share,
-                "longest": place.longest,
-            }
-            for place in self.places
-        ]
-        return {
-            "question": self.question,
-            "verdict": self.verdict,
-            "count": self.count,
-            "places": places,
-        }
+        places = [asdict(place) for place in self.places]
+        named = {"question": self.question, "verdict": self.verdict}
+        return {**named, "count": self.count, "places": places}
 
 
 class Search:
     """Looks for the questions of one bank in any number of files."""
 
     def __init__(self, questions: Iterable[Question]) -> None:
-        self.passages: list[Passage] = []
         self._found: dict[str, Result] = {}
+        self._passages: list[Passage] = []
         for question in questions:
             texts = [(f"turn {k}", text) for k, text in enumerate(question.turns, 1)]
             texts += [(f"reference {k}", text) for k, text in enumerate(question.reference, 1)]
             passages = [Passage(question.id, part, words(text)) for part, text in texts]
             passages = [each for each in passages if len(each.words) >= each.short]
             self._found[question.id] = Result(question.id, too_short=not passages)
-            self.passages += passages
-        sizes = sorted({passage.short for passage in self.passages})
-        self._tables = [_Table(n, self.passages) for n in sizes]
+            self._passages += passages
+        sizes = sorted({passage.short for passage in self._passages})
+        self._tables = [_Table(n, self._passages) for n in sizes]
 
     def results(self) -> list[Result]:
         """What was found so far, question by question."""
         return list(self._found.values())
 
-    def read(self, name: str, stream: BinaryIO) -> Iterator[int]:
-        """Look through one file; yields how many bytes it has read, block by block."""
-        decoder = getincrementaldecoder("utf-8")("replace")
-        places: dict[int, Place] = {}
-        block, before, lines, column = "", 0, 1, 1
-        escaped: bool | None = None
-        while True:
-            raw = stream.read(_READ)
-            block += decoder.decode(raw, final=not raw)
-            if escaped is None and block.strip():
-                escaped = block.lstrip("\ufeff \t\r\n")[:1] in ("{", "[")
-            end = _cut(block) if raw else len(block)
-            for at, passage, position in self._runs(block, end, bool(escaped)):
-                place = places.get(passage)
-                if place is None or before + at - place.start > place.passage.reach:
-                    self._close(place)
-                    line = lines + block.count("\n", 0, at)
-                    start = block.rfind("\n", 0, at) + 1
-                    where = f"{name}:{line}:{at - start + (1 if start else column)}"
-                    place = Place(where, self.passages[passage], before + at)
-                    places[passage] = place
-                place.add(position)
-            yield len(raw)
-            if not raw:
-                break
-            start = block.rfind("\n", 0, end) + 1
-            lines += block.count("\n", 0, end)
-            column = end - start + (1 if start else column)
-            before += end
-            block = block[end:]
-        for place in places.values():
-            self._close(place)
+    def read(self, name: str, stream: Text) -> Iterator[int]:
+        """Look through one file; yields how many bytes it has read, block by block.
 
-    def _runs(self, block: str, end: int, escaped: bool) -> Iterator[tuple[int, int, int]]:
-        """Each run in `block` that begins before `end`: where, which passage, from which word."""
-        found = words(block, escaped=escaped)
-        begun = int(np.searchsorted(found.starts, end))
-        hits = [
-            (int(found.starts[k]), passage, position)
-            for table in self._tables
-            for k, passage, position in table.hits(grams(found.hashes, table.n)[:begun])
-        ]
-        yield from sorted(hits)
+        Raises BadFile for a file that is not UTF-8; what stood before stays found.
+        """
+        window = _Window(name)
+        growing: dict[int, _Growing] = {}
+        ended = False
+        try:
+            while not ended:
+                raw = stream.read(_READ)
+                ended = not raw
+                window.take(raw)
+                end = len(window.text) if ended else _cut(window.text)
+                for run in self._runs(window, end):
+                    here = growing.get(run.passage)
+                    if here is None or not here.takes(run, window.before):
+                        self._close(here)
+                        thing = self._passages[run.passage]
+                        here = _Growing(thing, window.where(run.at), window.before + run.at)
+                        growing[run.passage] = here
+                        here.takes(run, window.before)
+                window.pass_over(end)
+                yield len(raw)
+        finally:
+            for here in growing.values():
+                self._close(here)
 
-    def _close(self, place: Place | None) -> None:
-        if place is None:
-            return
-        result = self._found[place.passage.question]
-        result.count += 1
-        result.places.append(place)
-        result.places.sort(key=lambda each: (not each.damning, -each.share))
-        del result.places[PLACES:]
+    def _runs(self, window: "_Window", end: int) -> list["_Run"]:
+        """The runs that begin before `end`, in their order; each once, however it was read."""
+        runs: dict[tuple[int, int], _Run] = {}
+        for text, escapes in _readings(window.text, is_json=window.is_json):
+            found = words(text, escapes)
+            begun = int(np.searchsorted(found.starts, end))
+            for table in self._tables:
+                for k, passage, positions in table.hits(grams(found.hashes, table.n)[:begun]):
+                    at, following = found.starts[k : k + 2].tolist()
+                    runs[at, passage] = _Run(at, following, passage, positions)
+        return [runs[key] for key in sorted(runs)]
+
+    def _close(self, here: "_Growing | None") -> None:
+        if here is not None:
+            self._found[here.passage.question].add(here.place())
+
+
+class _Run(NamedTuple):
+    """An n-gram of a passage in a file."""
+
+    at: int
+    following: int
+    """Where the next word begins, in characters as `at`."""
+    passage: int
+    positions: Sequence[int]
+    """From which words of the passage it may be."""
+
+
+class _Window:
+    """The part of a file that is being looked at, and where in the file it lies."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.text = ""
+        self.before = 0
+        self.is_json = False
+        self._line, self._column = 1, 1
+        self._decoder = getincrementaldecoder("utf-8")("replace")
+        self._strange = 0
+
+    def take(self, raw: bytes) -> None:
+        """Add what was read; b"" is the end. Raises BadFile where it is not UTF-8."""
+        more = self._decoder.decode(raw, final=not raw)
+        self.text += more
+        if not self.before:
+            self.is_json = self.text.lstrip("\ufeff \t\r\n")[:1] in tuple('{["')
+        self._strange += max(more.count("\ufffd") - raw.count(b"\xef\xbf\xbd"), 0)
+        if self._strange > max(0.001 * (self.before + len(self.text)), 20):
+            what = "is not UTF-8, so nothing can be said of it. Try: iconv -f gb18030 -t utf-8"
+            raise BadFile([Fault(self.name, f"{what} (or what it is) FILE > NEW")])
+
+    def where(self, at: int) -> str:
+        """FILE:LINE:COLUMN of a place in `text`."""
+        start = self.text.rfind("\n", 0, at) + 1
+        line = self._line + self.text.count("\n", 0, at)
+        return f"{self.name}:{line}:{at - start + (1 if start else self._column)}"
+
+    def pass_over(self, end: int) -> None:
+        """Drop `text` up to `end`."""
+        start = self.text.rfind("\n", 0, end) + 1
+        self._line += self.text.count("\n", 0, end)
+        self._column = end - start + (1 if start else self._column)
+        self.before += end
+        self.text = self.text[end:]
+
+
+@dataclass
+class _Growing:
+    """A place that more runs may still belong to."""
+
+    passage: Passage
+    where: str
+    start: int
+    """Where in the file it begins, in characters."""
+    seen: int = 0
+    """The runs of the passage that stand here, as bits: bit k is the one from word k on."""
+    last: int = -1
+    following: int = -1
+    """Where in the file the word after the last run's first begins."""
+    row: int = 0
+    longest: int = 0
+    """How many runs overlap by all but a word: now, and at most."""
+
+    def takes(self, run: _Run, before: int) -> bool:
+        """Add a run if it belongs here: near, and not standing here already."""
+        if before + run.at - self.start > self.passage.reach:
+            return False
+        in_a_row = before + run.at == self.following and self.last + 1 in run.positions
+        new = (each for each in run.positions if not self.seen >> each & 1)
+        position = self.last + 1 if in_a_row else next(new, None)
+        if position is None:
+            return False
+        self.seen |= 1 << position
+        self.row = self.row + 1 if in_a_row else 1
+        self.longest = max(self.longest, self.row)
+        self.last, self.following = position, before + run.following
+        return True
+
+    def place(self) -> Place:
+        """What it came to."""
+        passage = self.passage
+        covered = self.seen
+        for _ in range(passage.short - 1):
+            covered |= covered << 1
+        overlap = covered.bit_count() / len(passage.words)
+        longest = self.longest + passage.short - 1
+        return Place(
+            self.where,
+            passage.part,
+            overlap,
+            longest,
+            "characters" if passage.unspaced else "words",
+            contaminated=longest >= passage.long and overlap >= SHARE,
+        )
 
 
 class _Table:
@@ -219,24 +302,36 @@ class _Table:
 
     def __init__(self, n: int, passages: Sequence[Passage]) -> None:
         self.n = n
-        mine = [k for k, passage in enumerate(passages) if passage.short == n]
-        found = [grams(passages[k].words.hashes, n) for k in mine]
-        every = np.concatenate(found)
-        order = np.argsort(every, kind="stable")
-        self._grams = every[order]
-        self._owner = np.repeat(mine, [len(each) for each in found])[order]
-        self._position = np.concatenate([np.arange(len(each)) for each in found])[order]
+        self._owners: dict[int, dict[int, list[int]]] = {}
+        for number, passage in enumerate(passages):
+            if passage.short == n:
+                for position, gram in enumerate(grams(passage.words.hashes, n).tolist()):
+                    owners = self._owners.setdefault(gram, {})
+                    owners.setdefault(number, []).append(position)
+        self._grams = np.array(sorted(self._owners), np.uint64)
         self._sieve = np.zeros(_SIEVE, np.bool_)
-        self._sieve[self._grams % np.uint64(_SIEVE)] = True
+        self._sieve[self._grams & np.uint64(_SIEVE - 1)] = True
 
-    def hits(self, stream: NDArray[np.uint64]) -> Iterator[tuple[int, int, int]]:
-        """For every n-gram of `stream` that is here: its index, and the passages that hold it."""
+    def hits(self, stream: NDArray[np.uint64]) -> Iterator[tuple[int, int, Sequence[int]]]:
+        """For every n-gram of `stream` that is here: its index, and who has it where."""
         maybe = np.flatnonzero(self._sieve[stream & np.uint64(_SIEVE - 1)])
-        first = np.searchsorted(self._grams, stream[maybe], "left")
-        last = np.searchsorted(self._grams, stream[maybe], "right")
-        for k in np.flatnonzero(last > first):
-            for entry in range(first[k], last[k]):
-                yield int(maybe[k]), int(self._owner[entry]), int(self._position[entry])
+        place = np.searchsorted(self._grams, stream[maybe]) % len(self._grams)
+        for k in maybe[self._grams[place] == stream[maybe]].tolist():
+            for passage, positions in self._owners[int(stream[k])].items():
+                yield k, passage, positions
+
+
+def _readings(text: str, *, is_json: bool) -> Iterator[tuple[str, Escapes]]:
+    """What a text may mean: itself, JSON, JSON inside JSON, and without its HTML tags."""
+    escaped = "\\" in text
+    usual: Escapes = "json" if escaped and is_json else "none"
+    yield text, usual
+    if escaped and not is_json:
+        yield text, "json"
+    if "\\\\n" in text or "\\\\u" in text:
+        yield text, "nested"
+    if "</" in text or "&nbsp;" in text:
+        yield _MARKUP.sub(lambda found: " " * len(found[0]), text), usual
 
 
 def _cut(block: str) -> int:
@@ -264,7 +359,6 @@ def counts(results: Iterable[Result]) -> dict[str, int]:
 
 def table(results: Iterable[Result]) -> list[str]:
     """Every place that is kept, the contaminated questions first, as a terminal shows them."""
-    head = ("", "question", "part", "overlap", "in a row")
     found = [result for result in results if result.places]
     found.sort(key=lambda result: result.verdict != "contaminated")
     shown = [(result, place) for result in found for place in result.places[:SHOWN]]
@@ -272,19 +366,15 @@ def table(results: Iterable[Result]) -> list[str]:
         (
             str(result.verdict),
             result.question,
-            place.passage.part,
-            f"{place.share:.0%}",
-            _run(place),
+            place.part,
+            f"{place.overlap:.0%}",
+            f"{place.longest} {place.unit}",
         )
         for result, place in shown
     ]
+    lines = aligned([("", "question", "part", "overlap", "in a row"), *rows]) if rows else []
     ends = [place.where + _others(result, place) for result, place in shown]
-    lines = aligned([head, *rows]) if rows else []
     return [f"{line}  {end}" for line, end in zip(lines, ["place", *ends], strict=False)]
-
-
-def _run(place: Place) -> str:
-    return f"{place.longest} {'characters' if place.passage.unspaced else 'words'}"
 
 
 def _others(result: Result, place: Place) -> str:

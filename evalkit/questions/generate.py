@@ -5,7 +5,8 @@ is refused, with the reason. The code in a reference is not run: it is a strange
 """
 
 import json
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,6 +20,8 @@ from evalkit.records import Question, short_hash
 
 AT_ONCE = 5  # questions in one request; of more, models write worse ones
 ROUNDS = 3  # times as many requests as would do if every question were good
+POINTS = 3  # of a checklist, at least
+SHOWN = 100  # of the questions that exist, the newest: a prompt must end somewhere
 
 LANGUAGES = {"en": "English", "zh": "Chinese"}
 _WRITTEN = ("turns", "reference", "checklist", "tests")  # by the model; the other fields are ours
@@ -37,7 +40,7 @@ class Refused:
 
 @dataclass
 class Drafts:
-    """New questions of one category as they come in; `taken`: those that exist already."""
+    """New questions of one category as they come in."""
 
     prompt: GeneratePrompt
     category: str
@@ -45,6 +48,9 @@ class Drafts:
     language: str
     source: str
     taken: Sequence[Question]
+    """Those that exist already."""
+    known: Collection[str]
+    """The categories that some judge's prompt knows."""
     questions: list[Question] = field(default_factory=list)
     refused: list[Refused] = field(default_factory=list)
     replies: int = 0
@@ -54,19 +60,23 @@ class Drafts:
         """How many questions are still to be written."""
         return self.wanted - len(self.questions)
 
-    def request(self) -> Request | None:
+    def request(self, at_once: int = AT_ONCE) -> Request | None:
         """What to ask next; None when all are there, or when asking on would lead nowhere."""
         if self.owed <= 0 or self.replies >= ROUNDS * -(-self.wanted // AT_ONCE):
             return None
-        same = [q for q in self.taken if (q.category, q.language) == (self.category, self.language)]
+        kind = (self.category, self.language)
+        same = [
+            question for question in self.taken if (question.category, question.language) == kind
+        ]
+        begin = dict.fromkeys(_begins(question.turns[0]) for question in (*same, *self.questions))
         text = fill(
             self.prompt.template,
-            count=min(self.owed, AT_ONCE),
+            count=min(self.owed, at_once),
             category=self.category,
             guidance=self.prompt.guidance[self.category],
             language=LANGUAGES.get(self.language, self.language),
             needs_reference=self.category in check.WITH_REFERENCE,
-            taken=[_begins(question.turns[0]) for question in (*same, *self.questions)],
+            taken=list(begin)[-SHOWN:],
         )
         return Request(
             (Message("system", self.prompt.system), Message("user", text)),
@@ -76,40 +86,45 @@ class Drafts:
     def take(self, reply: str) -> None:
         """Take what is good from a reply, up to what is owed, and remember what is not."""
         self.replies += 1
-        any_found = False
-        for value in _objects(reply):
-            any_found = True
-            if self.owed > 0:
+        # A comma too many and a lone backslash (LaTeX) are what models get wrong most often.
+        mended = re.sub(r",(\s*[}\]])", r"\1", re.sub(r'\\(?![\\"/bfnrtu])', r"\\\\", reply))
+        found = max((list(_objects(text)) for text in (reply, mended)), key=_whole)
+        for value in found:
+            if isinstance(value, Refused):
+                self.refused.append(value)
+            elif self.owed > 0:
                 self._take(value)
-        if not any_found:
+            else:
+                self.refused.append(Refused(_first(value), "there are as many as were wanted"))
+        if not found:
             self.refused.append(Refused(_begins(reply), "no JSON object with turns in the reply"))
 
     def _take(self, value: dict[str, Any]) -> None:
-        turns = value.get("turns")
-        begins = _begins(str(turns[0])) if isinstance(turns, list) and turns else ""
         written = {name: value[name] for name in _WRITTEN if name in value}
         ours = {
-            "id": f"{self.category}-{short_hash(turns)[:6]}",
+            "id": f"{self.category}-{short_hash(value['turns'])[:6]}",
             "category": self.category,
             "language": self.language,
             "source": self.source,
             "version": "1",
         }
+        standing = (*self.taken, *self.questions)
         try:
             question = Question.model_validate({**ours, **written})
         except ValidationError as error:
             whys = jsonl.complaints(error, Question)
         else:
-            whys = list(check.unmet(question, [self.category]))
-            if not question.checklist:
-                whys.append("no checklist")
-            near = check.nearest_twin(question, (*self.taken, *self.questions))
-            if near:
+            whys = list(check.unmet(question, self.known))
+            if len(question.checklist) < POINTS:
+                whys.append(f"{len(question.checklist)} points in its checklist, at least {POINTS}")
+            if near := check.nearest_twin(question, standing):
                 whys.append(near)
-            if not whys:
-                self.questions.append(question)
+            elif any(question.id == other.id for other in standing):
+                whys.append(f"the id {question.id} is there already")
         if whys:
-            self.refused.append(Refused(begins, "; ".join(whys)))
+            self.refused.append(Refused(_first(value), "; ".join(whys)))
+        else:
+            self.questions.append(question)
 
 
 async def ask(provider: Provider, drafts: Drafts) -> None:
@@ -118,19 +133,33 @@ async def ask(provider: Provider, drafts: Drafts) -> None:
         drafts.take((await provider.reply(request)).text)
 
 
-def _objects(text: str) -> Iterator[dict[str, Any]]:
-    """Every JSON object with turns in a reply, also of an array that was cut short."""
+def _objects(text: str) -> Iterator[dict[str, Any] | Refused]:
+    """Every JSON object with turns in a reply; of one that is broken or cut short, why not."""
     decoder = json.JSONDecoder(strict=False)  # models break lines inside strings
     at = text.find("{")
     while at >= 0:
+        following = at + 1
         try:
             value, end = decoder.raw_decode(text, at)
-        except (ValueError, RecursionError):
-            at = text.find("{", at + 1)
-            continue
-        if "turns" in value:
-            yield value
-        at = text.find("{", end if "turns" in value else at + 1)
+        except (ValueError, RecursionError) as error:
+            if begun := re.match(r'\{\s*["\'“]turns\b', text[at : at + 100]):
+                what = str(error) if isinstance(error, ValueError) else "nested too deeply"
+                begins = _begins(text[at + begun.end() :].lstrip("\"'”: \n["), 60)
+                yield Refused(begins, f"not valid JSON: {what.lower()}")
+        else:
+            if "turns" in value:
+                yield value
+                following = end
+        at = text.find("{", following)
+
+
+def _whole(found: Sequence[dict[str, Any] | Refused]) -> int:
+    return sum(not isinstance(value, Refused) for value in found)
+
+
+def _first(value: dict[str, Any]) -> str:
+    turns = value["turns"]
+    return _begins(str(turns[0])) if isinstance(turns, list) and turns else ""
 
 
 def _begins(text: str, longest: int = 100) -> str:

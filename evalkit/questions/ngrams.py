@@ -1,9 +1,9 @@
 """A text as its words and their n-grams, in a form that comparing is fast in.
 
-A word is a run of letters and digits; case, accents, punctuation, full-width forms and apostrophes
-do not count. Where a script puts no blanks between words (Chinese, Japanese, Thai, ...) every
-character is a word. Words and n-grams are 64-bit hashes in numpy arrays: a bank and a training
-set of any size go through the same code, so they agree on what a word is.
+A word is a run of letters and digits; case, accents, punctuation, ligatures, full-width forms and
+apostrophes do not count. Where a script puts no blanks between words (Chinese, Japanese, Thai, ...)
+every character is a word. Words and n-grams are 64-bit hashes in numpy arrays: a bank and training
+data of any size go through the same code, so they agree on what a word is.
 
 Nothing here knows what a question is, or reads a file.
 """
@@ -11,13 +11,16 @@ Nothing here knows what a question is, or reads a file.
 import unicodedata
 from dataclasses import dataclass
 from functools import cache
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 Hashes = NDArray[np.uint64]
+Escapes = Literal["none", "json", "nested"]
+"""What a backslash is: itself; JSON's; or JSON's inside a JSON string, however deep."""
 
-_BETWEEN, _NOTHING = 0, 1  # what a character is that belongs to no word: an end of words, or air
+_BETWEEN, _NOTHING, _SEVERAL = 0, 1, 2  # no letter: an end of words, air, or several letters
 _UNSPACED = 1 << 31  # marks a character that is a word by itself
 _SCRIPTS = [  # without blanks between words
     *((0x0E00, 0x0EFF), (0x1000, 0x109F), (0x1780, 0x17FF), (0x3040, 0x312F), (0x31F0, 0x31FF)),
@@ -25,7 +28,7 @@ _SCRIPTS = [  # without blanks between words
 ]
 _IDEOGRAPHS = 0x20000  # the planes from here on hold ideographs only
 _AIR = 0x200B  # the zero-width space: stands where an escape had more characters than its meaning
-_LONGEST = 64  # characters; of a longer word they are hashed in turns
+_LONGEST = 64  # characters, a power of two; of a longer word they are hashed in turns
 _BASE, _STEP = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xD1B54A32D192ED03)  # odd, otherwise any
 
 
@@ -42,27 +45,29 @@ class Words:
         return len(self.hashes)
 
 
-def words(text: str, *, escaped: bool = False) -> Words:
-    """The words of `text`; `escaped`: it is raw JSON, where a backslash stands for something."""
+def words(text: str, escapes: Escapes = "none") -> Words:
+    """The words of `text`, which may be the raw text of JSON strings."""
     raw = text.encode("utf-32-le", "surrogatepass")
     points: NDArray[np.uint32] = np.frombuffer(raw, "<u4").astype(np.uint32, copy=False)
-    if escaped:
-        points = _unescape(points)
-    signs = _signs(points)
-    at = np.flatnonzero(signs != _NOTHING)
-    signs = signs[at]
-    inside = np.flatnonzero(signs != _BETWEEN)
-    signs, at = signs[inside], at[inside]
-    if not len(signs):
-        return Words(np.zeros(0, np.uint64), at, np.zeros(0, np.bool_))
+    if escapes != "none":
+        points = _unescape(points, nested=escapes == "nested")
+    signs, at = _signs(points)
+    letters = np.flatnonzero(signs > _NOTHING)
+    if not len(letters):
+        return Words(np.zeros(0, np.uint64), letters, np.zeros(0, np.bool_))
+    first = np.ones(len(letters), np.bool_)
+    ends = np.cumsum(signs == _BETWEEN, dtype=np.uint32)[letters]
+    np.not_equal(ends[1:], ends[:-1], out=first[1:])
+    signs = signs[letters]
     unspaced = signs >= _UNSPACED
-    first = np.ones(len(signs), np.bool_)
-    first[1:] = (np.diff(inside) > 1) | unspaced[1:] | unspaced[:-1]
+    if unspaced.any():
+        first[1:] |= unspaced[1:] | unspaced[:-1]
     begins = np.flatnonzero(first)
     lengths = np.diff(begins, append=len(signs))
     within = np.arange(len(signs)) - np.repeat(begins, lengths)
-    weighted = signs.astype(np.uint64) * _powers(_BASE, _LONGEST)[within % _LONGEST]
-    return Words(_mixed(np.add.reduceat(weighted, begins)), at[begins], unspaced[begins])
+    weighted = signs * _powers(_BASE, _LONGEST)[within & (_LONGEST - 1)]
+    starts = letters[begins] if at is None else at[letters[begins]]
+    return Words(_mixed(np.add.reduceat(weighted, begins)), starts, unspaced[begins])
 
 
 def grams(hashes: Hashes, n: int) -> Hashes:
@@ -74,16 +79,23 @@ def grams(hashes: Hashes, n: int) -> Hashes:
     return _mixed(total)
 
 
-def _unescape(points: NDArray[np.uint32]) -> NDArray[np.uint32]:
+def _unescape(points: NDArray[np.uint32], *, nested: bool) -> NDArray[np.uint32]:
     """JSON's escapes resolved in place: the character first, then as much air as it took more."""
     slashes = np.flatnonzero(points == ord("\\"))
     if not len(slashes):
         return points
     breaks = np.flatnonzero(np.diff(slashes, prepend=-2) > 1)  # where a run of them begins
-    position = slashes - np.repeat(slashes[breaks], np.diff(breaks, append=len(slashes)))
-    opens = slashes[position % 2 == 0]  # the others are escaped themselves
+    lengths = np.diff(breaks, append=len(slashes))
+    if nested:
+        opens = slashes[breaks + lengths - 1]  # the last one of a run: the others escape it
+    else:
+        position = slashes - np.repeat(slashes[breaks], lengths)
+        opens = slashes[position % 2 == 0]  # the others are escaped themselves
+    found = points.copy()
+    if nested:
+        found[np.setdiff1d(slashes, opens, assume_unique=True)] = _AIR
     opens = opens[opens + 1 < len(points)]
-    kinds, found = points[opens + 1], points.copy()
+    kinds = points[opens + 1]
     found[opens[np.isin(kinds, [ord(sign) for sign in "nrtbf"])] + 1] = ord(" ")
     coded = opens[(kinds == ord("u")) & (opens + 5 < len(points))]
     digits = _hex()[np.minimum(points[coded[:, None] + np.arange(2, 6)], 127)]
@@ -93,19 +105,29 @@ def _unescape(points: NDArray[np.uint32]) -> NDArray[np.uint32]:
     values = digits @ np.array([4096, 256, 16, 1], np.uint32)
     found[coded] = values
     high, low = values[:-1] & 0xFC00 == 0xD800, values[1:] & 0xFC00 == 0xDC00
-    paired = np.flatnonzero(high & low & (np.diff(coded) == 6))  # two escapes, one character
+    near = np.diff(coded) <= (6 if not nested else 14)  # up to eight slashes more between them
+    paired = np.flatnonzero(high & low & near)  # two escapes, one character
     found[coded[paired]] = 0x10000 + ((values[paired] & 0x3FF) << 10) + (values[paired + 1] & 0x3FF)
-    found[coded[paired + 1]] = _AIR
     return found
 
 
-def _signs(points: NDArray[np.uint32]) -> NDArray[np.uint32]:
-    """What each character counts as: `_BETWEEN`, `_NOTHING`, or the letter that it is."""
+def _signs(points: NDArray[np.uint32]) -> tuple[NDArray[np.uint32], NDArray[np.intp] | None]:
+    """What each character counts as; and where each stood, if one became several."""
     signs = _plane()[np.minimum(points, 0xFFFF)]
-    if len(points) and points.max() > 0xFFFF:
+    if not len(points):
+        return signs, None
+    if points.max() > 0xFFFF:
         beyond = points >= _IDEOGRAPHS
         signs[beyond] = points[beyond] | np.uint32(_UNSPACED)
-    return signs
+    several = np.flatnonzero(signs == _SEVERAL)
+    if not len(several):
+        return signs, None
+    spelt = [_letters(chr(point)) for point in points[several]]
+    lengths = np.ones(len(points), np.intp)
+    lengths[several] = list(map(len, spelt))
+    signs = np.repeat(signs, lengths)
+    signs[signs == _SEVERAL] = [ord(letter) for letters in spelt for letter in letters]
+    return signs, np.repeat(np.arange(len(points)), lengths)
 
 
 @cache
@@ -114,18 +136,25 @@ def _plane() -> NDArray[np.uint32]:
     signs = np.fromiter((_sign(chr(point)) for point in range(0x10000)), np.uint32, 0x10000)
     for low, high in _SCRIPTS:
         script = signs[low : high + 1]
-        script[script > _NOTHING] |= np.uint32(_UNSPACED)
+        script[script > _SEVERAL] |= np.uint32(_UNSPACED)
     return signs
 
 
 def _sign(character: str) -> int:
     if unicodedata.category(character) in ("Mn", "Cf") or character in "'\u2019":
         return _NOTHING
+    plain = _letters(character)
+    if plain.isalnum():
+        return ord(plain) if len(plain) == 1 else _SEVERAL
+    # A vowel sign that takes a place of its own belongs to its word.
+    of_word = character.isalnum() or unicodedata.category(character) == "Mc"
+    return ord(character) if of_word else _BETWEEN
+
+
+def _letters(character: str) -> str:
+    """A character without case and accents; several letters for a ligature or a Hangul syllable."""
     plain = unicodedata.normalize("NFKD", character).casefold()
-    plain = "".join(each for each in plain if unicodedata.category(each) != "Mn")
-    if len(plain) == 1 and plain.isalnum():
-        return ord(plain)
-    return ord(character) if character.isalnum() else _BETWEEN
+    return "".join(each for each in plain if unicodedata.category(each) != "Mn")
 
 
 @cache

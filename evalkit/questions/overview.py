@@ -11,7 +11,7 @@ from evalkit.columns import aligned
 from evalkit.questions.ngrams import words
 from evalkit.records import Question
 
-HEAD = ("questions", "language", "follow-ups", "references", "tests", "checklists", "length")
+HEAD = ("questions", "language", "follow-ups", "references", "tests", "length")
 
 
 @dataclass(frozen=True)
@@ -62,19 +62,19 @@ def by_category(questions: Sequence[Question]) -> list[Overview]:
     return [overview(name, [q for q in questions if q.category == name]) for name in names]
 
 
-def table(rows: Sequence[Overview], what: str) -> str:
-    """Overviews as a terminal shows them; `what` stands over their names."""
+def table(rows: Sequence[Overview], what: str) -> list[str]:
+    """Overviews as a terminal shows them, a line each; `what` stands over their names."""
     lines = [
         (
             row.name,
             str(row.questions),
             ", ".join(row.languages),
-            *(str(n or "") for n in (row.follow_ups, row.references, row.tests, row.checklists)),
-            f"{row.median:g} {row.unit} ({row.shortest}-{row.longest})",
+            *(str(number or "") for number in (row.follow_ups, row.references, row.tests)),
+            f"{row.median:.0f} {row.unit} ({row.shortest}-{row.longest})",
         )
         for row in rows
     ]
-    return "\n".join(aligned([(what, *HEAD), *lines]))
+    return aligned([(what, *HEAD), *lines])
 
 
 def _counts(values: Iterable[str]) -> dict[str, int]:

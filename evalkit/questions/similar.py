@@ -20,24 +20,28 @@ from evalkit.questions.ngrams import Hashes, grams, words
 ALIKE = 0.65
 INSIDE = 0.85
 SHORTEST = 8  # words; a shorter text is inside others by chance
-_AT_ONCE = 500  # texts compared with all others in one step, which bounds the memory
+_AT_ONCE = 500  # texts compared with all others in one step
+
+_NONE: Hashes = np.zeros(0, np.uint64)
 
 
 @dataclass(frozen=True)
-class Pair:
-    """Two texts by their indices, and how alike they are, from 0 to 1.
+class Twin:
+    """A text that is nearly another: both by their indices, and how alike they are, from 0 to 1.
 
-    `inside`: they are not, but this much of the shorter one stands in the longer one.
+    `inside`: they are not, but this much of the shorter one stands in the longer one. `others`: how
+    many more the text is nearly the same as, though less so.
     """
 
     one: int
     other: int
     likeness: float
     inside: bool
+    others: int
 
 
-def pairs(texts: Sequence[str], others: Sequence[str] | None = None) -> Iterator[Pair]:
-    """Every pair of near-duplicates: among `texts`, or of one of them with one of `others`."""
+def twins(texts: Sequence[str], others: Sequence[str] | None = None) -> Iterator[Twin]:
+    """Every text that is nearly one of `others`, or one of `texts` before it, with the nearest."""
     ours = [_features(text) for text in texts]
     theirs = ours if others is None else [_features(text) for text in others]
     seen, index = np.unique(np.concatenate([*ours, *theirs, _NONE]), return_inverse=True)
@@ -55,13 +59,13 @@ def pairs(texts: Sequence[str], others: Sequence[str] | None = None) -> Iterator
         near = (alike >= ALIKE) | inside
         if others is None:
             near &= other < one
-        likeness = np.where(inside, held, alike)
-        order = np.lexsort((other[near], one[near]))
-        for k in np.flatnonzero(near)[order]:
-            yield Pair(int(one[k]), int(other[k]), float(likeness[k]), bool(inside[k]))
-
-
-_NONE: Hashes = np.zeros(0, np.uint64)
+        one, other, inside = one[near], other[near], inside[near]
+        likeness = np.where(inside, held[near], alike[near])
+        order = np.lexsort((other, -likeness, inside, one))  # the most alike first, text by text
+        nearest, counts = np.unique(one[order], return_index=True, return_counts=True)[1:]
+        for k, count in zip(order[nearest].tolist(), counts.tolist(), strict=True):
+            how = float(likeness[k]), bool(inside[k])
+            yield Twin(int(one[k]), int(other[k]), *how, others=count - 1)
 
 
 def _features(text: str) -> Hashes:
