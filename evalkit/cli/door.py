@@ -86,7 +86,7 @@ def run(args: Sequence[str]) -> int:
             raise
         name = "the output" if error.filename is None else os.fsdecode(error.filename)
         say(f"{name}: {reason(error)}")
-        return 2
+        return 1 if error.errno == errno.ENOSPC else 2
 
 
 def _misused(error: click.ClickException, args: Sequence[str]) -> str:

@@ -17,9 +17,7 @@ al. (2022, section 8). A file is read as a stream: memory does not grow with it.
 by the caller.
 """
 
-import re
 from bisect import insort
-from codecs import getincrementaldecoder
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
@@ -29,9 +27,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evalkit.columns import aligned
-from evalkit.errors import BadFile, Fault
 from evalkit.questions.corpus import Text
-from evalkit.questions.ngrams import Escapes, Words, grams, words
+from evalkit.questions.ngrams import Words, grams, words
+from evalkit.questions.window import Window
 from evalkit.records import Question
 
 SHORT, LONG = 8, 13
@@ -41,10 +39,7 @@ PLACES = 100  # kept of one question, and how many a terminal shows; the others 
 SHOWN = 3
 
 _READ = 1 << 16  # bytes at a time: arrays of this size stay in the cache
-_OVERLAP = 4096  # characters, more than any n-gram takes
-_STRIDE = 400  # characters, among which a text with blanks has one
 _SIEVE = 1 << 20
-_MARKUP = re.compile(r"</?[a-zA-Z][^<>]{0,500}>|&(?:[a-zA-Z]{2,8}|#[0-9]{2,5});")
 
 Verdict = Literal["clean", "suspicious", "contaminated"]
 
@@ -158,7 +153,7 @@ class Search:
 
         Raises BadFile for a file that is not UTF-8; what stood before stays found.
         """
-        window = _Window(name)
+        window = Window(name)
         growing: dict[int, _Growing] = {}
         ended = False
         try:
@@ -166,7 +161,7 @@ class Search:
                 raw = stream.read(_READ)
                 ended = not raw
                 window.take(raw)
-                end = len(window.text) if ended else _cut(window.text)
+                end = len(window.text) if ended else window.safe_end()
                 for run in self._runs(window, end):
                     here = growing.get(run.passage)
                     if here is None or not here.takes(run, window.before):
@@ -181,10 +176,10 @@ class Search:
             for here in growing.values():
                 self._close(here)
 
-    def _runs(self, window: "_Window", end: int) -> list["_Run"]:
+    def _runs(self, window: Window, end: int) -> list["_Run"]:
         """The runs that begin before `end`, in their order; each once, however it was read."""
         runs: dict[tuple[int, int], _Run] = {}
-        for text, escapes in _readings(window.text, is_json=window.is_json):
+        for text, escapes in window.readings():
             found = words(text, escapes)
             begun = int(np.searchsorted(found.starts, end))
             for table in self._tables:
@@ -207,44 +202,6 @@ class _Run(NamedTuple):
     passage: int
     positions: Sequence[int]
     """From which words of the passage it may be."""
-
-
-class _Window:
-    """The part of a file that is being looked at, and where in the file it lies."""
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-        self.text = ""
-        self.before = 0
-        self.is_json = False
-        self._line, self._column = 1, 1
-        self._decoder = getincrementaldecoder("utf-8")("replace")
-        self._strange = 0
-
-    def take(self, raw: bytes) -> None:
-        """Add what was read; b"" is the end. Raises BadFile where it is not UTF-8."""
-        more = self._decoder.decode(raw, final=not raw)
-        self.text += more
-        if not self.before:
-            self.is_json = self.text.lstrip("\ufeff \t\r\n")[:1] in tuple('{["')
-        self._strange += max(more.count("\ufffd") - raw.count(b"\xef\xbf\xbd"), 0)
-        if self._strange > max(0.001 * (self.before + len(self.text)), 20):
-            what = "is not UTF-8, so nothing can be said of it. Try: iconv -f gb18030 -t utf-8"
-            raise BadFile([Fault(self.name, f"{what} (or what it is) FILE > NEW")])
-
-    def where(self, at: int) -> str:
-        """FILE:LINE:COLUMN of a place in `text`."""
-        start = self.text.rfind("\n", 0, at) + 1
-        line = self._line + self.text.count("\n", 0, at)
-        return f"{self.name}:{line}:{at - start + (1 if start else self._column)}"
-
-    def pass_over(self, end: int) -> None:
-        """Drop `text` up to `end`."""
-        start = self.text.rfind("\n", 0, end) + 1
-        self._line += self.text.count("\n", 0, end)
-        self._column = end - start + (1 if start else self._column)
-        self.before += end
-        self.text = self.text[end:]
 
 
 @dataclass
@@ -319,33 +276,6 @@ class _Table:
         for k in maybe[self._grams[place] == stream[maybe]].tolist():
             for passage, positions in self._owners[int(stream[k])].items():
                 yield k, passage, positions
-
-
-def _readings(text: str, *, is_json: bool) -> Iterator[tuple[str, Escapes]]:
-    """What a text may mean: itself, JSON, JSON inside JSON, and without its HTML tags."""
-    escaped = "\\" in text
-    usual: Escapes = "json" if escaped and is_json else "none"
-    yield text, usual
-    if escaped and not is_json:
-        yield text, "json"
-    if "\\\\n" in text or "\\\\u" in text:
-        yield text, "nested"
-    if "</" in text or "&nbsp;" in text:
-        yield _MARKUP.sub(lambda found: " " * len(found[0]), text), usual
-
-
-def _cut(block: str) -> int:
-    """Where a block can be divided so that the rest, read alone, has the same words and escapes."""
-    end = len(block) - _OVERLAP
-    if end < _STRIDE:
-        return 0  # rather wait for more
-    if blank := max(block.rfind(blank, end - _STRIDE, end) for blank in " \n\t") + 1:
-        return blank
-    slash = block.rfind("\\", end - 12, end)  # an escape takes six, two of them twelve
-    if slash < 0:
-        return end
-    run = block[end - _STRIDE : slash]
-    return slash - (len(run) - len(run.rstrip("\\")))
 
 
 def counts(results: Iterable[Result]) -> dict[str, int]:
