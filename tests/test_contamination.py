@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 
 from evalkit.questions import contamination
 from evalkit.questions.contamination import Search
+from evalkit.questions.window import Window
 from evalkit.records import Question
 
 if sys.version_info >= (3, 14):
@@ -189,6 +190,8 @@ def test_packed_files(run, name, pack):
         (bz2.compress(CONTROL.encode() * 99)[:100], "x: cannot be unpacked to its end: "),
         (b"\x1f\x8b\x08rubbish that is no gzip at all", "x: cannot be unpacked to its end: "),
         (b"BZh9rubbish that is no bzip2 at all", "x: cannot be unpacked to its end: "),
+        (b"\xfd7zXZ\0rubbish that is no xz at all", "x: cannot be unpacked to its end: "),
+        (b"\x28\xb5\x2f\xfdrubbish that is no zstd", "x: cannot be unpacked to its end: "),
         (b"PAR1\x15\x04", "x: is Parquet, expected text, JSON or JSON lines"),
         (b"PK\x03\x04\x14", "x: is a ZIP archive, expected text"),
         (b"abc\0def", "x: is binary, expected text"),
@@ -198,7 +201,19 @@ def test_packed_files(run, name, pack):
         (zstd.compress(b"abc")[:3], "x: is the beginning of a packed file, expected text"),
     ],
     ids=[
-        *("gz", "zst", "bz2", "no gz", "no bz2", "parquet", "zip", "binary", "binary in gz"),
+        *(
+            "gz",
+            "zst",
+            "bz2",
+            "no gz",
+            "no bz2",
+            "no xz",
+            "no zst",
+            "parquet",
+            "zip",
+            "binary",
+            "binary in gz",
+        ),
         *("UTF-16", "UTF-16 in gz", "a stump"),
     ],
 )
@@ -233,6 +248,28 @@ def test_a_stock_phrase_is_suspicious_and_no_more(run):
 def test_how_much_makes_which_verdict(run, words, verdict):
     _, verdicts, _ = run(f"{CONTROL}{' '.join(EN.split()[:words])}")
     assert verdicts["ferry"] == verdict
+
+
+@pytest.mark.parametrize(
+    ("passage", "found", "verdict"),
+    [
+        (EN.split()[:20], 13, "contaminated"),
+        (EN.split()[:20], 12, "suspicious"),
+        (EN.split()[:28], 13, "suspicious"),  # less than half of it
+        (EN.split()[:10], 10, "contaminated"),  # all of a passage that is shorter
+        (EN.split()[:10], 9, "suspicious"),
+        (list(ZH[:30]), 23, "contaminated"),  # two of them are no letters
+        (list(ZH[:30]), 21, "suspicious"),
+        (list(ZH[:17]), 17, "contaminated"),
+        (list(ZH[:17]), 15, "suspicious"),
+    ],
+)
+def test_thirteen_words_and_half_of_it(evalkit, tmp_path, passage, found, verdict):
+    join = "".join if len(passage[0]) == 1 and passage[0] != "A" else " ".join
+    write_lines(tmp_path / "questions" / "mine.jsonl", [question(turns=[join(passage)])])
+    (tmp_path / "a").write_text(f"{CONTROL} {join(passage[:found])} zebra 斑马 {CONTROL}")
+    ran = evalkit("questions", "contamination", "--bank", "mine", "a", "--json")
+    assert json.loads(ran.out)["questions"][0]["verdict"] == verdict
 
 
 def test_pieces_in_another_order_are_not_words_in_a_row(run):
@@ -422,6 +459,44 @@ class Endless(io.RawIOBase):
         size = min(size, self.left)
         self.left -= size
         return (self.unit * (size // len(self.unit) + 1))[:size]
+
+
+@pytest.mark.parametrize("more", range(12))
+@pytest.mark.parametrize(
+    ("text", "before"),
+    [
+        ("ferry, ", " "),
+        ("ferry,\n", "\n"),
+        ("\\\\n字", "字n"),
+        ("\\" * 5 + "字字", "字"),
+        ("字", "字"),
+    ],
+)
+def test_a_window_ends_between_words_and_not_among_backslashes(text, before, more):
+    window = Window("f")
+    window.take((text * 9000)[: 8000 + more].encode())
+    end = window.safe_end()
+    assert 0 < end <= 8000 + more - 4096
+    assert window.text[end - 1] in before
+    assert end > 8000 + more - 4096 - 10
+
+
+def test_a_window_waits_until_it_can_tell():
+    window = Window("f")
+    window.take(b"x" * 4200)
+    assert window.safe_end() == 0
+    window.take(b"x" * 4200)
+    assert window.safe_end() == 8400 - 4096
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(90, 3000), st.integers(0, 2**32))
+def test_nor_does_it_where_no_blank_is_near(size, seed):
+    dice = random.Random(seed)
+    parts = [ZH, "\\".join(ZH), "\\" * 9, "字" * 40, '"', "\t\n", "é", "\U00020000"]
+    text = "".join(dice.choice(parts) for _ in range(60))
+    data = json.dumps([text], separators=(",", ":")).encode()
+    assert searched(data, size) == searched(data, len(data) + 1)
 
 
 def test_memory_does_not_grow_with_the_file():

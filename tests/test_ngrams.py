@@ -56,9 +56,14 @@ def test_a_character_is_a_word_where_no_blanks_are():
     assert found.unspaced.tolist() == [len(word) == 1 and word != "x" for word in expected]
 
 
+def test_a_vowel_sign_is_no_end_of_a_word():
+    assert len(words("हिन्दी की किताब")) == 3
+
+
 def test_every_word_knows_where_it_begins():
-    text = "  One, t\u00adwo 三四!"
-    assert [text[start] for start in words(text).starts] == ["O", "t", "三", "四"]
+    text = "  One, t\u00adwo 三四! ﬁne Straße x"
+    begins = [text[start] for start in words(text).starts]
+    assert begins == ["O", "t", "三", "四", "ﬁ", "S", "x"]
 
 
 @pytest.mark.parametrize("text", ["", " \n\t", "...!?", "\u200b", "😀"])

@@ -68,14 +68,10 @@ class Window:
 
     def safe_end(self) -> int:
         """Up to where `text` can be passed over, when there is more of the file to come."""
-        block = self.text
-        end = len(block) - _OVERLAP
+        end = len(self.text) - _OVERLAP
         if end < _STRIDE:
             return 0  # rather wait for more
-        if blank := max(block.rfind(blank, end - _STRIDE, end) for blank in " \n\t") + 1:
-            return blank
-        slash = block.rfind("\\", end - 12, end)  # an escape takes six, two of them twelve
-        if slash < 0:
-            return end
-        run = block[end - _STRIDE : slash]
-        return slash - (len(run) - len(run.rstrip("\\")))
+        near = self.text[end - _STRIDE : end]
+        if blank := max(near.rfind(blank) for blank in " \n\t") + 1:
+            return end - _STRIDE + blank
+        return end - (len(near) - len(near.rstrip("\\")))  # of slashes, an even or odd number
