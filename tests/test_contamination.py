@@ -284,6 +284,14 @@ def test_pieces_in_another_order_are_not_words_in_a_row(run):
     assert (verdicts["ferry"], found["ferry"]["places"][0]["longest"]) == ("suspicious", 12)
 
 
+def test_a_copy_that_must_be_read_in_two_ways_is_one_row_of_words(run):
+    words = EN.split()
+    text = f"# dump\n{' '.join(words[:16])}\\n{' '.join(words[16:])}"
+    _, _, found = run(text)
+    (place,) = found["ferry"]["places"]
+    assert (place["longest"], place["overlap"], found["ferry"]["count"]) == (len(words), 1.0, 1)
+
+
 def test_copies_side_by_side_are_counted(run):
     _, _, found = run(f"{EN} {EN}\n{EN}{CONTROL}{EN}")
     assert found["ferry"]["count"] == 4

@@ -170,8 +170,11 @@ def test_what_models_get_wrong_most_often_is_mended():
 def test_the_prompt_shows_each_question_once_and_ends_somewhere():
     rows = [question(f"q{k}", turns=[f"Question number {k % 200} of many"]) for k in range(400)]
     taken = [Question.model_validate(row | {"category": "fermi"}) for row in rows]
+    others = [{"category": "math"}, {"category": "fermi", "language": "zh"}]
+    strange = [question(f"x{k}", turns=["Not of this kind"]) | o for k, o in enumerate(others)]
+    taken += [Question.model_validate(row) for row in strange]
     text = drafts(taken=taken).request().messages[-1].text
-    assert text.count("- Question number") == 100
+    assert text.count("- Question number") == 100 and "Not of this kind" not in text
     assert "- Question number 199 of" in text and "- Question number 99 of" not in text
 
 
