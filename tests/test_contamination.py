@@ -118,6 +118,7 @@ def test_what_is_planted_is_found(run, planted, hit, among):
     (place,) = found[hit]["places"]
     assert place["overlap"] > 0.9
     assert place["part"] == ("reference 1" if hit == "ref" else "turn 1")
+    assert place["unit"] == ("characters" if hit == "渡船" else "words")
     first = 1 + 40 * text.count("\n")
     assert first <= int(place["where"].split(":")[1]) <= first + 2, place["where"]
 
@@ -292,6 +293,22 @@ def test_a_copy_that_must_be_read_in_two_ways_is_one_row_of_words(run):
     assert (place["longest"], place["overlap"], found["ferry"]["count"]) == (len(words), 1.0, 1)
 
 
+@pytest.mark.parametrize("packed", [str, json.dumps])
+def test_a_passage_that_has_backslashes_itself(evalkit, tmp_path, packed):
+    asked = (
+        r"Move C:\new\table to D:\bin\upload, then sum \nu and \theta over \real rows, and say why."
+    )
+    write_lines(tmp_path / "questions" / "mine.jsonl", [question(turns=[asked])])
+    (tmp_path / "a").write_text(packed(f"{CONTROL}{asked}\n{CONTROL}"))
+    ran = evalkit("questions", "contamination", "--bank", "mine", "a", "--json")
+    (place,) = json.loads(ran.out)["questions"][0]["places"]
+    assert place["overlap"] == 1.0
+
+
+def test_one_bad_byte_in_a_small_file_is_no_reason_to_stop(run):
+    assert run(b"caf\xe9 " + EN.encode())[1] == CLEAN | {"ferry": "contaminated"}
+
+
 def test_copies_side_by_side_are_counted(run):
     _, _, found = run(f"{EN} {EN}\n{EN}{CONTROL}{EN}")
     assert found["ferry"]["count"] == 4
@@ -359,7 +376,7 @@ def test_a_file_that_is_no_text_is_told_before_anything_is_read(evalkit, tmp_pat
 
 def test_stdin_and_pipes(tmp_path):
     write_lines(tmp_path / "questions" / "mine.jsonl", BANK)
-    (tmp_path / "a.gz").write_bytes(gzip.compress((CONTROL * 99 + EN).encode()))
+    (tmp_path / "a.gz").write_bytes(gzip.compress((EN + CONTROL * 99).encode()))
     command = "questions contamination --bank mine"
     for line in (
         f"cat a.gz | {sys.executable} -m evalkit {command} -",
@@ -374,8 +391,8 @@ def test_stdin_and_pipes(tmp_path):
 
 
 def test_zstd_with_a_long_window(run):
-    from_2_gb = {zstd.CompressionParameter.window_log: 31}
-    packed = zstd.compress(EN.encode() * 3, options=from_2_gb)
+    packer = zstd.ZstdCompressor(options={zstd.CompressionParameter.window_log: 28})
+    packed = packer.compress(EN.encode()) + packer.flush()  # of unknown length: the window counts
     assert run(packed)[1]["ferry"] == "contaminated"
 
 
