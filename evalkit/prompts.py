@@ -33,6 +33,7 @@ _JINJA = ImmutableSandboxedEnvironment(
 def _template(source: str) -> str:
     try:
         tree = _JINJA.parse(source)
+        _JINJA.from_string(source)  # knows every filter and test
     except TemplateSyntaxError as error:
         raise ValueError(f"line {error.lineno} of the template: {error.message}") from error
     if any(tree.find_all((nodes.Include, nodes.Import, nodes.FromImport, nodes.Extends))):

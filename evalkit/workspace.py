@@ -110,7 +110,7 @@ class Workspace:
         own = set()
         for file in jsonl.files(self.root / "questions"):
             name = unquote(file.stem)  # what `file_stem` made of it
-            if _no_name(name) or file_stem(name) != file.stem:
+            if _no_name(name) or name.endswith(".jsonl") or file_stem(name) != file.stem:
                 if not file.name.startswith("."):  # of an editor or a file manager
                     self.told.append(f"{file}: no name for a bank, so it is none")
             else:
@@ -133,14 +133,18 @@ class Workspace:
 
         `bank`: its name, or the path of any file that ends in .jsonl.
         """
+        return _read_bank(self.bank_path(bank))
+
+    def bank_path(self, bank: str) -> Path:
+        """Where the bank of this name lies that is used here; a path is one itself."""
         if bank.endswith(".jsonl"):
-            return _read_bank(Path(bank))
+            return Path(bank)
         path = self.bank_file(bank)
         if self.is_shipped(bank):
-            path = self.shipped / "questions" / path.name
-        elif not path.exists():
+            return self.shipped / "questions" / path.name
+        if not path.exists():
             raise Unknown("bank", bank, self.banks(), "A bank is a file questions/NAME.jsonl")
-        return _read_bank(path)
+        return path
 
     def questions(self, bank: str) -> list[Question]:
         """A bank's questions, checked whole: every fault of the file is told at once."""
@@ -211,9 +215,13 @@ class Workspace:
         """Write questions to the end of an own bank, which may be new; what stands there stays."""
         if bank in SHIPPED_BANKS and self.is_shipped(bank):
             raise BadName(f"'{bank}' came with evalkit. Give another --bank")
+        if bank.endswith(".jsonl"):
+            raise BadName(f"'{bank}' cannot be a name: it is that of a file. Leave out .jsonl")
         path = self.bank_file(bank)
         self._refuse_same_file(bank)
         standing = jsonl.text(path) if path.exists() else ""
+        if standing.startswith("["):
+            raise BadFile([Fault(str(path), "is one JSON array; write it as lines to add to it")])
         if standing and not standing.endswith("\n"):
             standing += "\n"
         return write_whole(path, standing + "".join(each.line() + "\n" for each in questions))

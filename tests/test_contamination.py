@@ -97,6 +97,16 @@ def test_the_control_shares_words_with_the_bank():  # or it would prove nothing
         (json.dumps(ZH), "渡船"),
         (json.dumps({"log": json.dumps({"value": ZH})}), "渡船"),
         (json.dumps({"log": json.dumps({"log": json.dumps(EN.replace(" ", "\n"))})}), "ferry"),
+        (re.sub(r" (\w+) (\w+)", r" \1 <b>\2</b>", EN).replace("</", "<\\/"), "ferry"),
+        (re.sub(r" (\w+) (\w+)", r" \1 <i>\2</i>", EN).replace("<", "\\u003c"), "ferry"),
+        (re.sub(r" (\w+) (\w+)", r" \1 &lt;em&gt;\2&lt;/em&gt;", EN), "ferry"),
+        (EN.replace(" ", "<br>"), "ferry"),
+        (EN.replace(" ", "&nbsp;"), "ferry"),
+        (EN.replace("e", "<b>e</b>"), "ferry"),
+        ("".join(f"&#{ord(sign)};" for sign in ZH), "渡船"),
+        ("".join(f"&#x{ord(sign):x};" for sign in ZH), "渡船"),
+        ("[INST] " + EN.replace(" ", "\\n"), "ferry"),
+        (json.dumps({"log": json.dumps({"value": EN.replace(" ", "\t")})}), "ferry"),
         (EN.replace("fe", "ﬀe").replace("ff", "ﬀ").replace("ﬀe", "fe"), "ferry"),
         (json.dumps({"from": "human", "value": f"Hi.\n{EN}\tThanks."}), "ferry"),
         (json.dumps([EN.replace("?", '?"')]).replace(" f", " \\u0066"), "ferry"),
@@ -309,6 +319,46 @@ def test_one_bad_byte_in_a_small_file_is_no_reason_to_stop(run):
     assert run(b"caf\xe9 " + EN.encode())[1] == CLEAN | {"ferry": "contaminated"}
 
 
+@pytest.mark.parametrize("begins", ["[INST] ", "{\\tt x} ", '"a, b\n', "[a](b) ", "Text: "])
+def test_a_text_that_begins_like_json_may_be_none(evalkit, tmp_path, begins):
+    asked = r"Sum \nu over \real rows of \theta, then of \beta and \tau, and say why \frac is not."
+    write_lines(tmp_path / "questions" / "mine.jsonl", [question(turns=[asked])])
+    (tmp_path / "a").write_text(f"{begins}{asked}")
+    ran = evalkit("questions", "contamination", "--bank", "mine", "a", "--json")
+    (place,) = json.loads(ran.out)["questions"][0]["places"]
+    assert place["overlap"] == 1.0
+
+
+def test_thirteen_in_a_row_where_a_run_stands_twice_in_the_passage(evalkit, tmp_path):
+    run_ = "one two three four five six seven eight"
+    words = f"{run_} apart {run_} nine ten eleven twelve thirteen".split()
+    write_lines(tmp_path / "questions" / "mine.jsonl", [question(turns=[" ".join(words)])])
+    (tmp_path / "a").write_text(" ".join(words[-13:]))
+    ran = evalkit("questions", "contamination", "--bank", "mine", "a", "--json")
+    (found,) = json.loads(ran.out)["questions"]
+    assert (found["verdict"], found["places"][0]["longest"]) == ("contaminated", 13)
+
+
+def test_chinese_escaped_again_and_again_is_one_place(run):
+    text = ZH
+    for _ in range(3):
+        text = json.dumps(text)
+    _, _, found = run(text)
+    assert (found["渡船"]["count"], found["渡船"]["places"][0]["overlap"]) == (1, 1.0)
+
+
+def test_a_byte_order_mark_is_no_column(run):
+    _, _, found = run("\ufeff" + EN)
+    assert found["ferry"]["places"][0]["where"] == "data.txt:1:1"
+
+
+def test_nothing_is_never_called_clean(evalkit, tmp_path):
+    (tmp_path / "empty").write_bytes(b"")
+    ran = evalkit("questions", "contamination", "empty")
+    assert (ran.code, ran.out) == (2, "")
+    assert ran.lines == ["nothing to look through: empty is empty"]
+
+
 def test_copies_side_by_side_are_counted(run):
     _, _, found = run(f"{EN} {EN}\n{EN}{CONTROL}{EN}")
     assert found["ferry"]["count"] == 4
@@ -340,9 +390,20 @@ def test_another_encoding_is_never_called_clean(evalkit, tmp_path, encoding, cop
     ran = evalkit("questions", "contamination", "a", "x", "--bank", "sample")
     assert ran.code == 2
     assert ran.out.startswith("sample in 1 of 2 files")
-    assert ran.lines[0].startswith(
-        "x: is not UTF-8, so nothing can be said of it. Try: iconv -f gb"
-    )
+    (said,) = ran.lines
+    assert said.startswith("x:1:1: is not UTF-8 here") and "Try: iconv -f gb18030" in said
+
+
+@pytest.mark.parametrize("encoding", ["gb18030", "big5hkscs", "shift_jis", "euc_jp"])
+def test_one_question_in_another_encoding_among_much_else(evalkit, tmp_path, encoding):
+    text = "渡し船は四十分ごとに出ますが、市の日には最後の車を待ちます。" if "j" in encoding else ZH
+    data = (CONTROL * 200 + "x ").encode() + text.encode(encoding, "ignore")
+    write_lines(tmp_path / "questions" / "mine.jsonl", BANK)
+    (tmp_path / "a").write_text(EN)
+    (tmp_path / "x").write_bytes(data + CONTROL.encode() * 200 + EN.encode())
+    ran = evalkit("questions", "contamination", "--bank", "mine", "a", "x")
+    assert ran.code == 2 and "1 contaminated" in ran.out
+    assert ran.lines[0].startswith("x:201:3: is not UTF-8 here")
 
 
 def test_a_few_bad_bytes_in_a_large_file_are_no_reason_to_stop(run):

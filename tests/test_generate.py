@@ -222,6 +222,8 @@ def test_a_value_is_never_a_template():
     [
         ("{{ cuont }}", "the template has no value for 'cuont'. Did you mean 'count'?"),
         ("{% if %}", "line 1 of the template: Expected an expression"),
+        ("{{ count | nofilter }}", "line 1 of the template: No filter named 'nofilter'"),
+        ("{{ count is notest }}", "line 1 of the template: No test named 'notest'"),
         ("{% include 'x' %}", "a template cannot take in another file"),
         ("{% for x in taken %}", "line 1 of the template: Unexpected end of template"),
     ],
@@ -243,6 +245,7 @@ def test_a_slip_in_a_template_is_told_when_it_is_read(tmp_path, template, told):
         "{% for n in range(10 ** 9) %}{% endfor %}",
         "{{ nothing }}",
         "{{ 1 / 0 }}",
+        "{% if x is notest %}{% endif %}",
     ],
 )
 def test_a_template_cannot_leave_its_box(template):
@@ -263,7 +266,7 @@ def test_by_hand_from_prompt_to_a_bank_that_check_accepts(evalkit, tmp_path):
     args = ["questions", "generate", "--category", "fermi", "--n", "3", "--bank", "mine"]
     ran = evalkit(*args, "--reply", "one.txt", "--model", "some-bot")
     assert (ran.code, ran.out) == (1, "mine: 2 of 3 fermi questions, 2 new, 0 refused\n"), ran.err
-    assert ran.lines == ["Next: evalkit questions check mine --run-tests, and read them"]
+    assert ran.lines == ["Next: read them, then evalkit questions check mine --run-tests"]
     before = (tmp_path / "questions" / "mine.jsonl").read_bytes()
     assert b'"source": "some-bot"' in before
 
@@ -276,6 +279,48 @@ def test_by_hand_from_prompt_to_a_bank_that_check_accepts(evalkit, tmp_path):
     checked = evalkit("questions", "check", "mine", "--run-tests")
     assert (checked.code, checked.out) == (0, "mine: 3 questions, nothing found\n")
     assert evalkit(*args, "--show-prompt").lines[0].startswith("nothing to ask")
+
+
+@pytest.mark.parametrize("name", ["org/model", "q?%/x", "ein Name"])
+def test_a_bank_of_any_name_is_added_to(evalkit, tmp_path, name):
+    for number in (1, 2):
+        (tmp_path / f"{number}.txt").write_text(said(written(SUBJECTS[number])))
+        args = ["questions", "generate", "--category", "fermi", "--n", "2", "--bank", name]
+        ran = evalkit(*args, "--reply", f"{number}.txt")
+        assert f"{number} of 2 fermi questions, 1 new, 0 refused" in ran.out, ran.err
+    assert (ran.code, len(list((tmp_path / "questions").iterdir()))) == (0, 1)
+
+
+def test_what_cannot_be_added_to_is_left_as_it_is(evalkit, tmp_path):
+    (tmp_path / "one.txt").write_text(said(written(SUBJECTS[0])))
+    file = tmp_path / "questions" / "arr.jsonl"
+    file.parent.mkdir()
+    file.write_text(json.dumps([question()]))
+    before = tree(tmp_path)
+    args = ["questions", "generate", "--category", "fermi", "--n", "2", "--reply", "one.txt"]
+    ran = evalkit(*args, "--bank", "arr")
+    assert ran.code == 2 and "is one JSON array; write it as lines to add to it" in ran.err
+    ran = evalkit(*args, "--bank", "foo.jsonl")
+    assert ran.code == 2 and "'foo.jsonl' cannot be a name" in ran.err
+    assert tree(tmp_path) == before
+
+
+def test_latex_is_not_corrupted_in_silence():
+    text = said(written(SUBJECTS[0] + " FRAC")).replace("FRAC", r"$\frac{1}{2} \times \beta$")
+    found = drafts()
+    found.take(text)
+    assert found.questions == []
+    assert "in JSON a backslash is written twice" in found.refused[0].why
+
+
+def test_mending_leaves_what_is_right_alone():
+    text = said(written(SUBJECTS[0] + r" (\d+ and \alpha)"), written(SUBJECTS[1]))
+    found = drafts()
+    found.take(text.replace("}]", "},]"))
+    found_again = drafts()
+    found_again.take(text.replace("}, {", "},, {").replace('right"]', 'right",]'))
+    for each in (found, found_again):
+        assert each.questions[0].turns[0] == SUBJECTS[0] + r" (\d+ and \alpha)", each.refused
 
 
 def test_another_category_or_language_goes_into_the_same_bank(evalkit, tmp_path):
@@ -318,6 +363,8 @@ def test_the_prompt_for_programs(evalkit):
 def test_a_broken_bank_elsewhere_is_not_in_the_way_but_its_own_is(evalkit, tmp_path):
     (tmp_path / "one.txt").write_text(said(written(SUBJECTS[0])))
     write_lines(tmp_path / "questions" / "other.jsonl", [{"id": "x"}])
+    (tmp_path / "questions" / "wide.jsonl").write_bytes("{}".encode("utf-16"))
+    (tmp_path / "questions" / "folder.jsonl").mkdir()
     args = ["questions", "generate", "--category", "fermi", "--n", "1", "--reply", "one.txt"]
     assert evalkit(*args).code == 0
     ran = evalkit(*args, "--bank", "other")

@@ -26,7 +26,8 @@ def hashes(text, *more):
         ("约有 ３０ 个", "约有30个"),
         ("a\u2028b\u0085c\u000bd", "a b c d"),
         ("Straße, ﬁne eﬃcient", "STRASSE fine efficient"),
-        ("\u1112\u1161\u11ab\u1100\u116e\u11a8", "\ud55c\uad6d"),  # Hangul in pieces
+        ("ｱｲ", "アイ"),
+        ("\u2f24\u5b66", "大学"),  # a radical for an ideograph, as PDF has it
         ("a''b c'd", "ab cd"),
     ],
 )

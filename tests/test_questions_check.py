@@ -260,7 +260,12 @@ def test_faults_of_the_second_bank_are_no_all_clear(evalkit, tmp_path):
 
 def test_a_bank_is_not_compared_with_itself(evalkit, tmp_path):
     bank(tmp_path, clean())
-    assert evalkit("questions", "check", "mine", "--against", "mine").code == 0
+    for args in (
+        ["mine", "--against", "mine"],
+        ["mine", "--against", "questions/mine.jsonl"],
+        ["./questions/mine.jsonl", "--against", "mine"],
+    ):
+        assert evalkit("questions", "check", *args).code == 0
 
 
 def test_near_duplicates_are_one_line_a_question(evalkit, tmp_path):
@@ -311,7 +316,7 @@ def test_a_bank_can_be_a_file_anywhere(evalkit, tmp_path):
     assert ran.code == 1 and ran.out.startswith("far/x.jsonl in 1 file")
     rows = [question("other", turns=[GEPLANTE], language="zh")]
     write_lines(tmp_path / "far" / "x-zh.jsonl", rows)
-    ran = evalkit("questions", "check", "far/x.jsonl", "far/x-zh.jsonl")
+    ran = evalkit("questions", "check", "./far/x.jsonl", "far/x-zh.jsonl")
     assert ran.code == 1 and "p: stands in no row of far/x-zh.jsonl" in ran.out
 
 
@@ -385,8 +390,21 @@ def test_two_languages_of_one_bank_have_the_same_ids(evalkit, tmp_path):
 def test_another_bank_that_is_broken_is_not_in_the_way(evalkit, tmp_path):
     bank(tmp_path, clean())
     (tmp_path / "questions" / "broken.jsonl").write_bytes("{}".encode("utf-16"))
+    (tmp_path / "questions" / "mine-zh.jsonl").write_bytes("{}".encode("utf-16"))
+    (tmp_path / "questions" / "folder.jsonl").mkdir()
     assert evalkit("questions", "check", "mine").code == 0
     assert evalkit("questions", "check").code == 2
+    ran = evalkit("questions", "list")
+    assert ran.code == 1 and "mine " in ran.out
+    assert [line.split(":")[0] for line in ran.lines[:3]] == ["broken", "folder", "mine-zh"]
+
+
+def test_a_language_may_have_a_region(evalkit, tmp_path):
+    bank(tmp_path, clean())
+    row = question("q0", turns=["Escreva um aviso para os vizinhos fecharem a porta da adega."])
+    bank(tmp_path, [row | {"language": "pt-BR"}], "mine-pt-BR")
+    ran = evalkit("questions", "check", "mine-pt-BR")
+    assert ran.code == 1 and "q1: stands in no row of mine-pt-BR" in ran.out
 
 
 def test_a_bank_with_a_dash_is_no_translation(evalkit, tmp_path):
@@ -454,6 +472,12 @@ def test_list_counts(evalkit, tmp_path):
         ("Accepted range: 800 to 2 million", (800, 2e6)),
         ("可接受范围：约 3 到 5 万 把", (3e4, 5e4)),
         ("Accepted range: 20k to 30k", None),
+        ("Accepted range: 20 to 400km", None),
+        ("Accepted range: 1.5 to 2.5m", None),
+        ("Accepted range: 300 to 500k", None),
+        ("Accepted range: 50 km to 80km", None),
+        ("可接受范围：3千到5千", None),
+        ("可接受范围：1百万到2百万", None),
         ("Somewhere between 3 and 4", None),
         ("Accepted range: some to many", None),
     ],

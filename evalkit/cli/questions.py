@@ -19,7 +19,7 @@ from evalkit.cli.verb import (
     say,
     show,
 )
-from evalkit.errors import BadFile, Fault, Missing, Unknown
+from evalkit.errors import BadFile, BadPath, Fault, Missing, Unknown
 
 if TYPE_CHECKING:
     from evalkit.questions.check import Bank
@@ -58,7 +58,8 @@ def list_(ctx: click.Context, given: Everywhere, bank: str | None) -> None:
 
     workspace = open_workspace(given.folder)
     names = workspace.banks() if bank is None else [bank]
-    banks = {name: _bank(workspace, name) for name in names}
+    read = _bank_if_readable if bank is None else _bank
+    banks = {name: read(workspace, name) for name in names}
     told = {name: overview.overview(name, own.questions) for name, own in banks.items() if own.rows}
     parts = {name: overview.by_category(banks[name].questions) for name in told}
     step = given.step("questions", "check", *([] if bank is None else [bank]))
@@ -108,14 +109,22 @@ def check(
     workspace = open_workspace(given.folder)
     names = list(dict.fromkeys(banks or workspace.banks()))
     twins = [name for name in workspace.banks() if check.may_be_one_bank(name, names)]
-    every = {name: _bank(workspace, name) for name in (*names, *twins)}
-    others = [_bank(workspace, name) for name in against]
-    if unread := [fault for other in others for fault in other.faults]:
+    every = {name: _bank(workspace, name) for name in names}
+    every |= {name: _bank_if_readable(workspace, name) for name in twins if name not in names}
+    others = {name: _bank(workspace, name) for name in against}
+    same = {(a, b) for a in names for b in against if _same_file(workspace, a, b)}
+    if unread := [fault for other in others.values() for fault in other.faults]:
         raise BadFile(unread)
     known = prompts.categories(workspace.prompts("judge"))
     may_run = {name: run_tests or workspace.is_shipped(name) for name in names}
     found = {
-        name: check.findings(every[name], others, known, run_tests=may_run[name]) for name in names
+        name: check.findings(
+            every[name],
+            [other for second, other in others.items() if (name, second) not in same],
+            known,
+            run_tests=may_run[name],
+        )
+        for name in names
     }
     for bank, translation in check.translations(every):
         home = translation.name if translation.name in found else bank.name
@@ -231,7 +240,7 @@ def generate(
     else:
         has = f"{len(drafts.questions)} of {count(range(wanted), f'{category} question')}"
         show(f"{bank}: {has}, {len(added)} new, {len(drafts.refused)} refused")
-    say(f"Next: {step}, and read them" if files else f"Next: {BY_HAND}")
+    say(f"Next: read them, then {step}" if files else f"Next: {BY_HAND}")
     ctx.exit(1 if drafts.owed > 0 else 0)
 
 
@@ -246,16 +255,17 @@ def _drafts(
     known = prompts.categories(workspace.prompts("judge"))
     if category not in prompt.guidance or category not in known:
         raise Unknown("category", category, set(prompt.guidance) & set(known))
-    if workspace.bank_file(bank).exists() and (faults := workspace.bank(bank).faults):
+    home = workspace.bank_file(bank)
+    if home.exists() and (faults := workspace.bank(bank).faults):
         raise BadFile(faults)
     taken = [
         question
         for name in workspace.banks()
-        if name != bank
-        for _, question in workspace.bank(name).rows
+        if workspace.bank_file(name) != home
+        for question in _bank_if_readable(workspace, name).questions
     ]
     drafts = Drafts(prompt, category, wanted, language, source, taken, known)
-    if bank in workspace.banks():
+    if home.exists():
         kind = (category, language)
         own = [question for _, question in workspace.bank(bank).rows]
         drafts.questions = [each for each in own if (each.category, each.language) == kind]
@@ -311,6 +321,8 @@ def contamination(ctx: click.Context, given: Everywhere, bank: str, files: tuple
                 unread += error.faults
     if not whole:
         raise BadFile(unread)
+    if not size:
+        raise Missing(f"nothing to look through: {', '.join(map(str, paths))} is empty")
     found = search.results()
     verdicts = contamination.counts(found)
     if given.as_json:
@@ -333,6 +345,22 @@ def _bank(workspace: "Workspace", name: str) -> "Bank":
     from evalkit.questions.check import Bank
 
     return Bank.of(name, workspace.bank(name))
+
+
+def _bank_if_readable(workspace: "Workspace", name: str) -> "Bank":
+    """A bank that is only looked at beside others: what cannot be read of it is its fault."""
+    from evalkit.questions.check import Bank
+
+    try:
+        return _bank(workspace, name)
+    except BadFile as error:
+        return Bank(name, [], error.faults)
+    except BadPath as error:
+        return Bank(name, [], [Fault(name, str(error))])
+
+
+def _same_file(workspace: "Workspace", bank: str, other: str) -> bool:
+    return workspace.bank_path(bank).resolve() == workspace.bank_path(other).resolve()
 
 
 def _bytes(size: int) -> str:

@@ -7,12 +7,18 @@ import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from os.path import normpath
 
 from evalkit.errors import Fault
 from evalkit.jsonl import Found
 from evalkit.questions import references, similar
 from evalkit.questions.ngrams import words
 from evalkit.records import Question
+
+# What LaTeX (frac, beta, times, rho) becomes where its backslash was taken for JSON's.
+_SPOILT = re.compile(
+    r"[\x00-\x08\x0b\x0c\x0e-\x1f][a-z]{0,8}|\t(?:imes|heta|au|ext)\b|\r(?!\n)[a-z]{0,8}"
+)
 
 WITH_REFERENCE = ("coding", "fermi", "math")
 """Categories whose every turn has one right result, which a judge must be shown."""
@@ -69,11 +75,11 @@ def may_be_one_bank(name: str, names: Iterable[str]) -> bool:
 def translations(banks: Mapping[str, Bank]) -> Iterator[tuple[Bank, Bank]]:
     """The banks that are one in two languages: NAME, and NAME-zh with Chinese questions."""
     by_stem = {_stem(name): bank for name, bank in banks.items()}
-    for name, bank in by_stem.items():
-        stem, _, language = name.rpartition("-")
-        languages = Counter(question.language for question in bank.questions)
-        if stem in by_stem and languages and languages.most_common(1)[0][0] == language:
-            yield by_stem[stem], bank
+    for name, translation in by_stem.items():
+        languages = Counter(question.language for question in translation.questions)
+        for stem, bank in by_stem.items():
+            if languages and name == f"{stem}-{languages.most_common(1)[0][0]}":
+                yield bank, translation
 
 
 def differences(bank: Bank, translation: Bank) -> list[Fault]:
@@ -103,8 +109,7 @@ def findings(
     """All of the above and, where the code of the bank may run, the tests that fail."""
     found = faults(bank, categories)
     for other in others:
-        if other.name != bank.name:
-            found += shared(bank, other)
+        found += shared(bank, other)
     return _in_order([*found, *(failures(bank) if run_tests else ())])
 
 
@@ -124,6 +129,10 @@ def unmet(question: Question, categories: Collection[str]) -> Iterator[str]:
     for turn, text in enumerate(question.turns, 1):
         if not len(words(text)):
             yield f"turn {turn} has no words"
+    texts = (*question.turns, *question.reference, *question.checklist)
+    if strange := next(filter(None, map(_SPOILT.search, texts)), None):
+        begins = strange[0].encode("unicode_escape").decode()
+        yield f"{begins!r} in a text: in JSON a backslash is written twice"
     if not all(point.strip() for point in question.checklist):
         yield "a point of the checklist is empty"
     yield from _unmet_by_references(question)
@@ -162,7 +171,7 @@ def _line(fault: Fault) -> str:
 
 
 def _stem(name: str) -> str:
-    return name.removesuffix(".jsonl")
+    return normpath(name).removesuffix(".jsonl")
 
 
 def _asked(question: Question) -> str:

@@ -27,6 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evalkit.columns import aligned
+from evalkit.errors import BadFile, Fault
 from evalkit.questions.corpus import Text
 from evalkit.questions.ngrams import Words, grams, words
 from evalkit.questions.window import Window
@@ -69,8 +70,8 @@ class Passage:
 
     @cached_property
     def reach(self) -> int:
-        """In how many characters of a file all of it would stand, spread or escaped (six each)."""
-        return 200 + 6 * int(self.words.starts[-1])
+        """In how many characters of a file all of it would stand, spread or escaped twice."""
+        return 200 + 12 * int(self.words.starts[-1])
 
 
 @dataclass(frozen=True)
@@ -151,7 +152,7 @@ class Search:
     def read(self, name: str, stream: Text) -> Iterator[int]:
         """Look through one file; yields how many bytes it has read, block by block.
 
-        Raises BadFile for a file that is not UTF-8; what stood before stays found.
+        Raises BadFile at the end of a file that is not UTF-8 everywhere; what was found stays so.
         """
         window = Window(name)
         growing: dict[int, _Growing] = {}
@@ -175,6 +176,11 @@ class Search:
         finally:
             for here in growing.values():
                 self._close(here)
+        if window.first_foreign:
+            more = f" and in {window.foreign - 1} more places" if window.foreign > 1 else ""
+            what = f"is not UTF-8 here{more}: nothing can be said of that"
+            hint = "Try: iconv -f gb18030 -t utf-8 FILE > NEW (or what it is)"
+            raise BadFile([Fault(window.first_foreign, f"{what}. {hint}")])
 
     def _runs(self, window: Window, end: int) -> list["_Run"]:
         """The runs that begin before `end`, in their order; each once, however it was read."""
@@ -214,30 +220,38 @@ class _Growing:
     """Where in the file it begins, in characters."""
     seen: int = 0
     """The runs of the passage that stand here, as bits: bit k is the one from word k on."""
-    last: int = -1
     following: int = -1
     """Where in the file the word after the last run's first begins."""
+    lasts: frozenset[int] = frozenset()
+    """From which words of the passage the last run may be, after all before it in its row."""
     row: int = 0
     longest: int = 0
     """How many runs overlap by all but a word: now, and at most."""
 
     def takes(self, run: _Run, before: int) -> bool:
         """Add a run if it belongs here: near, and not standing here already."""
-        if before + run.at - self.start > self.passage.reach:
+        at = before + run.at
+        if at - self.start > self.passage.reach:
             return False
-        in_a_row = before + run.at == self.following and self.last + 1 in run.positions
-        new = (each for each in run.positions if not self.seen >> each & 1)
-        position = self.last + 1 if in_a_row else next(new, None)
-        if position is None:
-            return False
-        self.seen |= 1 << position
-        self.row = self.row + 1 if in_a_row else 1
+        may_be = {each for each in run.positions if each - 1 in self.lasts}
+        if at != self.following or not may_be:
+            self._end_row()
+            may_be = {each for each in run.positions if not self.seen >> each & 1}
+            if not may_be:
+                return False
+        self.row += 1
         self.longest = max(self.longest, self.row)
-        self.last, self.following = position, before + run.following
+        self.lasts, self.following = frozenset(may_be), before + run.following
         return True
+
+    def _end_row(self) -> None:
+        if self.row:
+            self.seen |= ((1 << self.row) - 1) << (min(self.lasts) - self.row + 1)
+        self.row, self.lasts = 0, frozenset()
 
     def place(self) -> Place:
         """What it came to."""
+        self._end_row()
         passage = self.passage
         covered = self.seen
         for _ in range(passage.short - 1):

@@ -87,7 +87,8 @@ class Drafts:
         """Take what is good from a reply, up to what is owed, and remember what is not."""
         self.replies += 1
         # A comma too many and a lone backslash (LaTeX) are what models get wrong most often.
-        mended = re.sub(r",(\s*[}\]])", r"\1", re.sub(r'\\(?![\\"/bfnrtu])', r"\\\\", reply))
+        doubled = re.sub(r"\\(.)", _doubled, reply, flags=re.DOTALL)
+        mended = re.sub(r",(\s*[}\]])", r"\1", doubled)
         found = max((list(_objects(text)) for text in (reply, mended)), key=_whole)
         for value in found:
             if isinstance(value, Refused):
@@ -151,6 +152,11 @@ def _objects(text: str) -> Iterator[dict[str, Any] | Refused]:
                 yield value
                 following = end
         at = text.find("{", following)
+
+
+def _doubled(found: re.Match[str]) -> str:
+    """A backslash and the sign behind it, as JSON has them."""
+    return found[0] if found[1] in '\\"/bfnrtu' else f"\\{found[0]}"
 
 
 def _whole(found: Sequence[dict[str, Any] | Refused]) -> int:

@@ -134,9 +134,8 @@ def _signs(points: NDArray[np.uint32]) -> tuple[NDArray[np.uint32], NDArray[np.i
 def _plane() -> NDArray[np.uint32]:
     """The sign of every character of the basic plane; the last one stands for all beyond it."""
     signs = np.fromiter((_sign(chr(point)) for point in range(0x10000)), np.uint32, 0x10000)
-    for low, high in _SCRIPTS:
-        script = signs[low : high + 1]
-        script[script > _SEVERAL] |= np.uint32(_UNSPACED)
+    alone = [(signs >= low) & (signs <= high) for low, high in _SCRIPTS]
+    signs[np.any(alone, axis=0)] |= np.uint32(_UNSPACED)
     return signs
 
 
@@ -151,8 +150,11 @@ def _sign(character: str) -> int:
     return ord(character) if of_word else _BETWEEN
 
 
+@cache
 def _letters(character: str) -> str:
-    """A character without case and accents; several letters for a ligature or a Hangul syllable."""
+    """A character without case and accents; several letters for a ligature."""
+    if "\uac00" <= character <= "\ud7a3":  # a Hangul syllable is one letter, not its strokes
+        return character
     plain = unicodedata.normalize("NFKD", character).casefold()
     return "".join(each for each in plain if unicodedata.category(each) != "Mn")
 

@@ -30,11 +30,14 @@ _BLOCK = re.compile(
     r"^([ \t]*)(```+|~~~+)[ \t]*([\w+#.-]+)[^\n]*\n(.*?)^[ \t]*\2[ \t]*$", re.MULTILINE | re.DOTALL
 )
 _SAME = {"py": "python", "python3": "python"}
-_NUMBER = r"(\d[\d,]*(?:\.\d+)?(?:e[+-]?\d+)?) *(thousand|million|billion|trillion|万亿|万|亿)?"
+_NUMBER = (
+    r"((?>\d[\d,]*(?:\.\d+)?(?:e[+-]?\d+)?)) *(thousand|million|billion|trillion|万亿|万|亿)?"
+    r"(?![a-z千百])"  # 20k, 5 千: rather no number than a wrong one
+)
 _LOOSE = r"[\s*_~≈$€£¥￥]*(?:about|约)?[\s$€£¥￥]*"
 _RANGE = re.compile(
-    rf"(?:accepted range|可接受范围)[\s*_]*[:：]{_LOOSE}{_NUMBER}(?![a-z])[^\d\n]{{0,20}}?"
-    rf"(?:to|到|至|[-–—~～]){_LOOSE}{_NUMBER}(?![a-z])",
+    rf"(?:accepted range|可接受范围)[\s*_]*[:：]{_LOOSE}{_NUMBER}[^\d\n]{{0,20}}?"
+    rf"(?:to|到|至|[-–—~～]){_LOOSE}{_NUMBER}",
     re.IGNORECASE,
 )
 _TIMES = {"thousand": 1e3, "million": 1e6, "billion": 1e9, "trillion": 1e12}
