@@ -293,6 +293,9 @@ def test_pieces_in_another_order_are_not_words_in_a_row(run):
     every_twelve = " ".join(" ".join([*words[k : k + 12], "XX"]) for k in range(0, len(words), 12))
     _, verdicts, found = run(every_twelve)
     assert (verdicts["ferry"], found["ferry"]["places"][0]["longest"]) == ("suspicious", 12)
+    sliding = [" ".join(words[k : k + 8]) for k in range(len(words) - 7)]
+    _, verdicts, found = run(" so much for that, ".join(sliding))
+    assert found["ferry"]["places"][0]["longest"] == 8
 
 
 def test_a_copy_that_must_be_read_in_two_ways_is_one_row_of_words(run):
@@ -403,7 +406,10 @@ def test_one_question_in_another_encoding_among_much_else(evalkit, tmp_path, enc
     (tmp_path / "x").write_bytes(data + CONTROL.encode() * 200 + EN.encode())
     ran = evalkit("questions", "contamination", "--bank", "mine", "a", "x")
     assert ran.code == 2 and "1 contaminated" in ran.out
-    assert ran.lines[0].startswith("x:201:3: is not UTF-8 here")
+    assert ran.lines[0].startswith("x:201:3: is not UTF-8 here: nothing can be said of that.")
+    (tmp_path / "x").write_bytes(data + b" and " * 20 + data)
+    ran = evalkit("questions", "contamination", "--bank", "mine", "a", "x")
+    assert ran.lines[0].startswith("x:201:3: is not UTF-8 here and in 1 more place: nothing")
 
 
 def test_a_few_bad_bytes_in_a_large_file_are_no_reason_to_stop(run):

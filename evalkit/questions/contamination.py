@@ -177,7 +177,8 @@ class Search:
             for here in growing.values():
                 self._close(here)
         if window.first_foreign:
-            more = f" and in {window.foreign - 1} more places" if window.foreign > 1 else ""
+            others = window.foreign - 1
+            more = f" and in {others} more place{'s' * (others > 1)}" if others else ""
             what = f"is not UTF-8 here{more}: nothing can be said of that"
             hint = "Try: iconv -f gb18030 -t utf-8 FILE > NEW (or what it is)"
             raise BadFile([Fault(window.first_foreign, f"{what}. {hint}")])

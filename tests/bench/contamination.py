@@ -2,9 +2,10 @@
 
     python tests/bench/contamination.py
 
-The text is Python's own standard library (English) and a Chinese text made of its bank's
-characters. grep finds a run only as it is spelt; we find it in any case and punctuation, and say
-where and how much. Prints MB/s and the ratio of one run; nothing is asserted.
+The texts are Python's own standard library as it is, its words alone (as near to prose as there is
+on every machine), these as HTML, and a Chinese text made of its bank's characters. grep finds a run
+only as it is spelt; we find it in any case and punctuation, and say where and how much. Prints MB/s
+and the ratio of one run; nothing is asserted.
 """
 
 import json
@@ -21,7 +22,7 @@ from pathlib import Path
 from evalkit.questions.contamination import Search, counts
 from evalkit.workspace import Workspace
 
-SIZE = 60_000_000  # bytes
+SIZE = 30_000_000  # bytes
 
 
 def runs(questions, n, pattern):
@@ -53,6 +54,10 @@ def chinese(questions):
     return (line * (SIZE // 3 // len(line) + 1))[: SIZE // 3]
 
 
+def packed(texts):
+    return "".join(json.dumps({"text": text}) + "\n" for text in texts)
+
+
 def main():
     workspace = Workspace(Path(tempfile.mkdtemp()))
     banks = {name: workspace.questions(name) for name in ("evalkit80", "evalkit80-zh")}
@@ -60,21 +65,26 @@ def main():
         "evalkit80": runs(banks["evalkit80"], 8, r"\w+"),
         "evalkit80-zh": runs(banks["evalkit80-zh"], 13, r"[\u4e00-\u9fff]"),
     }
-    prose = english()
-    lines = [prose[at : at + 2000] for at in range(0, len(prose), 2000)]
+    code = english()
+    words = [word for word in code.split() if word.isalpha()]
+    prose = " ".join(words)
+    lines = [" ".join(words[at : at + 200]) for at in range(0, len(words), 200)]
+    page = "".join(
+        f"<p>{line[:600]} <b>bold</b> <a href='#'>{line[600:]}</a></p>\n" for line in lines
+    )
     zh = chinese(banks["evalkit80-zh"])
     zh_lines = [zh[at : at + 500] for at in range(0, len(zh), 500)]
     files = {
-        "English, text": ("evalkit80", prose),
-        "English, JSON lines": (
+        "prose": ("evalkit80", prose),
+        "prose, JSON lines": ("evalkit80", packed(f"{line}\n{line}" for line in lines)),
+        "prose, HTML": ("evalkit80", page),
+        "source code": ("evalkit80", code),
+        "source code, JSON lines": (
             "evalkit80",
-            "".join(json.dumps({"text": x}) + "\n" for x in lines),
+            packed(code[at : at + 2000] for at in range(0, len(code), 2000)),
         ),
-        "Chinese, text": ("evalkit80-zh", zh),
-        "Chinese, JSON lines \\uXXXX": (
-            "evalkit80-zh",
-            "".join(json.dumps({"text": x}) + "\n" for x in zh_lines),
-        ),
+        "Chinese": ("evalkit80-zh", zh),
+        "Chinese, JSON lines \\uXXXX": ("evalkit80-zh", packed(zh_lines)),
     }
     for name, (bank, text) in files.items():
         with tempfile.NamedTemporaryFile() as file, tempfile.NamedTemporaryFile() as patterns:
