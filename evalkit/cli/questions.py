@@ -217,8 +217,8 @@ def generate(
         _show_prompt(given, drafts)
         return
     if not replies:
-        whom = f"'{model}' cannot be reached from here yet" if model else "who shall write them?"
-        raise Missing(f"{whom}. {BY_HAND}".replace("?.", "?"))
+        whom = f"'{model}' cannot be reached from here yet." if model else "who shall write them?"
+        raise Missing(f"{whom} {BY_HAND}")
     standing = len(drafts.questions)
     for name in replies:
         drafts.take(jsonl.text(Path(name)))

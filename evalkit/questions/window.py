@@ -20,16 +20,9 @@ _AIR = "\u200b"  # keeps every character where it stood; no end of a word
 # Bytes that are no UTF-8, as the decoder keeps them; so many together are another encoding.
 _FOREIGN = re.compile("(?:[\udc80-\udcff][^\udc80-\udcff]{0,4}){10,}")
 _JSON = re.compile(r'\s*(?:\{\s*"|\[\s*[\[{"\]])')
-_NESTED = [f"\\\\{sign}" for sign in "nrtu"]
-_HTML = [
-    "</",
-    "<\\/",
-    "<br",
-    "<BR",
-    "\\u003c",
-    "\\u003C",
-    "\\u0026",
-]  # what is searched for fastest
+_NESTED = tuple(f"\\\\{sign}" for sign in "nrtu")
+# What a text with HTML holds some of; plain signs, since these are searched for fastest.
+_HTML = ("</", "<\\/", "<br", "<BR", "\\u003c", "\\u003C", "\\u0026")
 _ENTITY = re.compile(r"&(?:#|[a-zA-Z]{2,8};)")
 _SIGNS = re.compile(r"\\u00(?:3[ce]|26)|\\/|&(?:lt|gt|amp);", re.IGNORECASE)
 _MARKUP = re.compile(
