@@ -6,18 +6,18 @@ from unicodedata import east_asian_width
 
 def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
     """One line a row: the first column to the left, the others to the right, two blanks between."""
-    first, *others = [max(map(_columns, column)) for column in zip(*rows, strict=True)]
+    first, *others = [max(map(width, column)) for column in zip(*rows, strict=True)]
     return [
         "  ".join(
             [
-                name + " " * (first - _columns(name)),
-                *(" " * (w - _columns(cell)) + cell for cell, w in zip(cells, others, strict=True)),
+                name + " " * (first - width(name)),
+                *(" " * (w - width(cell)) + cell for cell, w in zip(cells, others, strict=True)),
             ]
         ).rstrip()
         for name, *cells in rows
     ]
 
 
-def _columns(text: str) -> int:
+def width(text: str) -> int:
     """How many columns of a terminal a text takes."""
     return sum(2 if east_asian_width(character) in "WF" else 1 for character in text)

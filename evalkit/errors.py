@@ -84,10 +84,7 @@ class Unknown(EvalkitError):
 
     def __init__(self, kind: str, name: str, known: Iterable[str], hint: str = "") -> None:
         known = sorted(known)
-        near = nearest(name, known)
-        text = f"no {kind} '{name}'."
-        if near:
-            text += f" Did you mean '{near}'?"
+        text = f"no {kind} '{name}'.{did_you_mean(name, known)}"
         text += f" There is: {', '.join(known)}." if known else f" There is no {kind} yet."
         super().__init__(f"{text}  {hint}".rstrip())
 
@@ -97,6 +94,17 @@ def nearest(name: str, known: Iterable[str]) -> str | None:
     folded = {each.casefold(): each for each in known}
     found = get_close_matches(name.casefold(), folded, n=1, cutoff=0.6)
     return folded[found[0]] if found else None
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """` Did you mean 'this'?`, to be put behind a sentence; empty where nothing is near."""
+    near = nearest(name, known)
+    return f" Did you mean '{near}'?" if near else ""
+
+
+def count(number: int, what: str) -> str:
+    """`3 questions`, `1 question`."""
+    return f"{number} {what}{'s' * (number != 1)}"
 
 
 def reason(error: OSError) -> str:

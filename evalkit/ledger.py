@@ -18,7 +18,7 @@ from filelock import FileLock, Timeout
 from pydantic import ValidationError
 
 from evalkit import jsonl
-from evalkit.errors import BadFile, BadPath, DiskFull, EvalkitError, Fault, Locked, reason
+from evalkit.errors import BadFile, BadPath, DiskFull, EvalkitError, Fault, Locked, count, reason
 from evalkit.records import Bought
 
 FSYNC_EVERY = 20  # rows
@@ -110,8 +110,8 @@ class Ledger(Generic[Row]):
             for line in reversed(bad):
                 good = good[: line.start] + good[line.end :]
             write_whole(self.path, good)
-            count = f"{len(bad)} bad line{'s' * (len(bad) > 1)}"
-            self._tell(f"{self.path}: {count} moved to {aside.name}; what they held is owed")
+            what = f"{count(len(bad), 'bad line')} moved to {aside.name}"
+            self._tell(f"{self.path}: {what}; what they held is owed")
 
     @contextmanager
     def writing(self) -> "Iterator[Writer[Row]]":

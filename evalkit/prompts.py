@@ -21,7 +21,7 @@ from pydantic import (
 )
 
 from evalkit import jsonl
-from evalkit.errors import BadFile, Fault, Unknown, nearest
+from evalkit.errors import BadFile, Fault, Unknown, did_you_mean
 from evalkit.parsers import PARSERS
 from evalkit.records import Question
 
@@ -90,8 +90,7 @@ class GeneratePrompt(Prompt):
     @classmethod
     def _only_these(cls, source: str) -> str:
         if strange := sorted(meta.find_undeclared_variables(_JINJA.parse(source)) - cls.NAMES):
-            hint = nearest(strange[0], cls.NAMES)
-            meant = f" Did you mean '{hint}'?" if hint else ""
+            meant = did_you_mean(strange[0], cls.NAMES)
             raise ValueError(f"the template has no value for '{strange[0]}'.{meant}")
         return source
 

@@ -213,7 +213,7 @@ class Workspace:
 
     def add_questions(self, bank: str, questions: Sequence[Question]) -> Path:
         """Write questions to the end of an own bank, which may be new; what stands there stays."""
-        if bank in SHIPPED_BANKS and self.is_shipped(bank):
+        if self.is_shipped(bank):
             raise BadName(f"'{bank}' came with evalkit. Give another --bank")
         if bank.endswith(".jsonl"):
             raise BadName(f"'{bank}' cannot be a name: it is that of a file. Leave out .jsonl")

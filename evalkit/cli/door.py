@@ -12,7 +12,7 @@ from evalkit.cli.imports import import_
 from evalkit.cli.questions import questions
 from evalkit.cli.report import report
 from evalkit.cli.verb import Verbs, say
-from evalkit.errors import EvalkitError, nearest, reason
+from evalkit.errors import EvalkitError, did_you_mean, reason
 
 WELCOME = """\
 evalkit {version}: a strong model as the judge between chatbots, with error bars that hold
@@ -101,8 +101,7 @@ def _misused(error: click.ClickException, args: Sequence[str]) -> str:
         options = {name for option in command.params for name in option.opts}
         if error.option_name in options:
             return f"'{error.option_name}' goes behind the verb. See: {help_}"
-        near = nearest(error.option_name, options)
-        meant = f" Did you mean '{near}'?" if near else ""
+        meant = did_you_mean(error.option_name, options)
         return f"no option '{error.option_name}'.{meant} See: {help_}"
     said = error.format_message().rstrip(".")
     return f"{said[0].lower()}{said[1:]}. See: {help_}"

@@ -6,7 +6,6 @@ import click
 
 from evalkit.cli.verb import (
     Everywhere,
-    count,
     filed,
     on_a_workspace,
     on_bought_rows,
@@ -16,7 +15,7 @@ from evalkit.cli.verb import (
     show,
     tell,
 )
-from evalkit.errors import Missing
+from evalkit.errors import Missing, count
 
 
 @click.command("import", short_help="Bring in other tools' questions, answers and reviews.")
@@ -58,11 +57,11 @@ def import_(
         say(line)
     models = sorted({answer.model for answer in found.answers})
     judges = sorted({review.judge for review in found.reviews})
-    what = f"{bank}: {count(found.questions, 'question')}"
+    what = f"{bank}: {count(len(found.questions), 'question')}"
     if models:
-        what += f", {count(found.answers, 'answer')} ({', '.join(models)})"
+        what += f", {count(len(found.answers), 'answer')} ({', '.join(models)})"
     if judges:
-        what += f", {count(found.reviews, 'review')} by {', '.join(judges)}"
+        what += f", {count(len(found.reviews), 'review')} by {', '.join(judges)}"
     again = len(rows) - new
     written = workspace.bank_file(bank)
     page = given.step("report", "--bank", bank, "--open")

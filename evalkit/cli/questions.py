@@ -2,7 +2,7 @@
 
 import re
 from contextlib import suppress
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,7 +11,6 @@ import click
 from evalkit.cli.verb import (
     Everywhere,
     Verbs,
-    count,
     on_a_workspace,
     open_workspace,
     print_json,
@@ -19,7 +18,7 @@ from evalkit.cli.verb import (
     say,
     show,
 )
-from evalkit.errors import BadFile, BadPath, Fault, Missing, Unknown
+from evalkit.errors import BadFile, BadPath, Fault, Missing, Unknown, count
 
 if TYPE_CHECKING:
     from evalkit.questions.check import Bank
@@ -61,11 +60,11 @@ def list_(ctx: click.Context, given: Everywhere, bank: str | None) -> None:
     read = _bank_if_readable if bank is None else _bank
     banks = {name: read(workspace, name) for name in names}
     told = {name: overview.overview(name, own.questions) for name, own in banks.items() if own.rows}
-    parts = {name: overview.by_category(banks[name].questions) for name in told}
     step = given.step("questions", "check", *([] if bank is None else [bank]))
     if given.as_json:
         rows = {
-            name: asdict(row) | {"by_category": [asdict(part) for part in parts[name]]}
+            name: asdict(row)
+            | {"by_category": list(map(asdict, overview.by_category(banks[name].questions)))}
             for name, row in told.items()
         }
         print_json("questions list", {"banks": rows}, [], step)
@@ -73,12 +72,12 @@ def list_(ctx: click.Context, given: Everywhere, bank: str | None) -> None:
         for line in overview.table(list(told.values()), "bank"):
             show(line)
     elif told:
-        whole = overview.overview("all", banks[bank].questions)
-        for line in overview.table([*parts[bank], whole], "category"):
+        parts = overview.by_category(banks[bank].questions)
+        for line in overview.table([*parts, replace(told[bank], name="all")], "category"):
             show(line)
     broken = {name: own.faults for name, own in banks.items() if own.faults}
     for name, faults in broken.items():
-        say(f"{name}: {count(faults, 'fault')}, counted without what they are in")
+        say(f"{name}: {count(len(faults), 'fault')}, counted without what they are in")
     say(f"Next: {step}")
     ctx.exit(1 if broken else 0)
 
@@ -154,15 +153,16 @@ def _tell_findings(
             for name, bank in banks.items()
         }
         print_json("questions check", {"banks": told}, [], None)
-    for name, faults in () if given.as_json else found.items():
-        for fault in faults:
-            show(str(fault))
-        what = count(faults, "finding") if faults else "nothing found"
-        show(f"{name}: {count(banks[name].rows, 'question')}, {what}")
+    else:
+        for name, faults in found.items():
+            for fault in faults:
+                show(str(fault))
+            what = count(len(faults), "finding") if faults else "nothing found"
+            show(f"{name}: {count(len(banks[name].rows), 'question')}, {what}")
     for name, tests in not_run.items():
         if tests:
-            what = count(range(tests), "test")
-            say(f"{name}: {what} not run, since a test is code; --run-tests runs them")
+            what = f"{count(tests, 'test')} not run, since a test is code"
+            say(f"{name}: {what}; --run-tests runs them")
 
 
 @questions.command(short_help="New questions, by way of any chatbot.")
@@ -238,7 +238,7 @@ def generate(
         }
         print_json("questions generate", values, files, step if files else None)
     else:
-        has = f"{len(drafts.questions)} of {count(range(wanted), f'{category} question')}"
+        has = f"{len(drafts.questions)} of {count(wanted, f'{category} question')}"
         show(f"{bank}: {has}, {len(added)} new, {len(drafts.refused)} refused")
     say(f"Next: read them, then {step}" if files else f"Next: {BY_HAND}")
     ctx.exit(1 if drafts.owed > 0 else 0)
@@ -256,20 +256,16 @@ def _drafts(
     if category not in prompt.guidance or category not in known:
         raise Unknown("category", category, set(prompt.guidance) & set(known))
     home = workspace.bank_file(bank)
-    if home.exists() and (faults := workspace.bank(bank).faults):
-        raise BadFile(faults)
-    taken = [
+    own = workspace.questions(bank) if home.exists() else []
+    others = [
         question
         for name in workspace.banks()
         if workspace.bank_file(name) != home
         for question in _bank_if_readable(workspace, name).questions
     ]
-    drafts = Drafts(prompt, category, wanted, language, source, taken, known)
-    if home.exists():
-        kind = (category, language)
-        own = [question for _, question in workspace.bank(bank).rows]
-        drafts.questions = [each for each in own if (each.category, each.language) == kind]
-        drafts.taken = [*taken, *(each for each in own if each not in drafts.questions)]
+    drafts = Drafts(prompt, category, wanted, language, source, others, known)
+    drafts.questions = [question for question in own if drafts.asks_for(question)]
+    drafts.taken = [*others, *(question for question in own if not drafts.asks_for(question))]
     return drafts
 
 
@@ -314,8 +310,9 @@ def contamination(ctx: click.Context, given: Everywhere, bank: str, files: tuple
                     for read in search.read(str(path), stream):
                         size += read
                         with suppress(OSError):  # a pipe does not know where it is
-                            advance(file.tell() - before)
-                            before = file.tell()
+                            now = file.tell()
+                            advance(now - before)
+                            before = now
                 whole += 1
             except BadFile as error:
                 unread += error.faults
@@ -331,7 +328,7 @@ def contamination(ctx: click.Context, given: Everywhere, bank: str, files: tuple
         values["unread"] = [asdict(fault) for fault in unread]
         print_json("questions contamination", values, [], None)
     else:
-        where = count(paths, "file") if not unread else f"{whole} of {len(paths)} files"
+        where = count(len(paths), "file") if not unread else f"{whole} of {len(paths)} files"
         where += f" ({_bytes(size)})"
         show(f"{bank} in {where}: {', '.join(f'{n} {v}' for v, n in verdicts.items())}")
         for line in contamination.table(found):
@@ -344,7 +341,8 @@ def contamination(ctx: click.Context, given: Everywhere, bank: str, files: tuple
 def _bank(workspace: "Workspace", name: str) -> "Bank":
     from evalkit.questions.check import Bank
 
-    return Bank.of(name, workspace.bank(name))
+    found = workspace.bank(name)
+    return Bank(name, found.rows, found.faults)
 
 
 def _bank_if_readable(workspace: "Workspace", name: str) -> "Bank":

@@ -6,7 +6,7 @@ The result goes to stdout, words go to stderr. No verb is named here.
 import json
 import shlex
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sized
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import wraps
@@ -98,11 +98,6 @@ def filed(
     filed, notices = prompts.filed(bank, questions, known, default)
     workspace.told.extend(notices)
     return filed
-
-
-def count(rows: Sized, what: str) -> str:
-    """`3 questions`, `1 question`."""
-    return f"{len(rows)} {what}{'s' * (len(rows) != 1)}"
 
 
 def say(line: str) -> None:

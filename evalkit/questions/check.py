@@ -9,8 +9,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from os.path import normpath
 
-from evalkit.errors import Fault
-from evalkit.jsonl import Found
+from evalkit.errors import Fault, count
 from evalkit.questions import references, similar
 from evalkit.questions.ngrams import words
 from evalkit.records import Question
@@ -31,11 +30,6 @@ class Bank:
     name: str
     rows: list[tuple[str, Question]]
     faults: list[Fault]
-
-    @classmethod
-    def of(cls, name: str, found: Found[Question]) -> "Bank":
-        """The bank called `name`, from what reading its file gave."""
-        return cls(name, found.rows, found.faults)
 
     @property
     def questions(self) -> list[Question]:
@@ -96,7 +90,7 @@ def differences(bank: Bank, translation: Bank) -> list[Fault]:
                 what = f"its {name} is '{here}', but '{is_there}' at {there}"
                 found.append(Fault(where, f"{key}: {what}"))
         if len(question.turns) != len(twin.turns):
-            what = f"has {_count(twin.turns, 'turn')}, but {len(question.turns)} at {there}"
+            what = f"has {count(len(twin.turns), 'turn')}, but {len(question.turns)} at {there}"
             found.append(Fault(where, f"{key}: {what}"))
         if twin.language == question.language:
             found.append(Fault(where, f"{key}: its language is '{twin.language}' in both banks"))
@@ -143,9 +137,9 @@ def _unmet_by_references(question: Question) -> Iterator[str]:
     if question.category in WITH_REFERENCE and not given:
         yield f"no reference, which {question.category} needs for each turn"
     elif given not in (0, turns):
-        yield f"{_count(question.reference, 'reference')} for {_count(question.turns, 'turn')}"
+        yield f"{count(given, 'reference')} for {count(turns, 'turn')}"
     if question.tests and len(question.tests) != given:
-        yield f"{_count(question.tests, 'test')} for {_count(question.reference, 'reference')}"
+        yield f"{count(len(question.tests), 'test')} for {count(given, 'reference')}"
     for turn, reference in enumerate(question.reference, 1):
         if not reference.strip():
             yield f"the reference of turn {turn} is empty"
@@ -192,7 +186,3 @@ def _how(twin: similar.Twin, other: str) -> str:
     else:
         what = f"{twin.likeness:.0%} like {other}"
     return f"{what}, and like {twin.others} more" if twin.others else what
-
-
-def _count(items: Sequence[str], what: str) -> str:
-    return f"{len(items)} {what}{'s' * (len(items) != 1)}"

@@ -3,9 +3,8 @@
 Every run of 8 words of a bank (13 characters where a script has no blanks: about as much text) is
 looked for in the file, whatever its case and punctuation. A backslash is read as itself and as
 JSON's, also of JSON inside JSON, and HTML with and without its tags, so it does not matter what
-kind of text the file is. Runs of one
-passage that stand close together are one place; how much of the passage they cover is the overlap.
-A question is
+kind of text the file is. Runs of one passage that stand close together are one place; how much of
+the passage they cover is the overlap. A question is
 
     clean          no run of 8 words of it was found
     suspicious     some were, in a place that is not enough for more: stock phrases do this too
@@ -27,14 +26,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evalkit.columns import aligned
-from evalkit.errors import BadFile, Fault
+from evalkit.errors import BadFile, Fault, count
 from evalkit.questions.corpus import Text
-from evalkit.questions.ngrams import Words, grams, words
+from evalkit.questions.ngrams import Unit, Words, grams, unit, words
 from evalkit.questions.window import Window
 from evalkit.records import Question
 
-SHORT, LONG = 8, 13
-SHORT_UNSPACED, LONG_UNSPACED = 13, 21
+SHORT: dict[Unit, int] = {"words": 8, "characters": 13}
+LONG: dict[Unit, int] = {"words": 13, "characters": 21}
 SHARE = 0.5
 PLACES = 100  # kept of one question, and how many a terminal shows; the others are counted
 SHOWN = 3
@@ -54,19 +53,19 @@ class Passage:
     words: Words
 
     @cached_property
-    def unspaced(self) -> bool:
-        """Whether it is counted in characters."""
-        return 2 * int(self.words.unspaced.sum()) > len(self.words)
+    def unit(self) -> Unit:
+        """What it is counted in."""
+        return unit([self.words])
 
     @cached_property
     def short(self) -> int:
         """How many words in a row are a hit."""
-        return SHORT_UNSPACED if self.unspaced else SHORT
+        return SHORT[self.unit]
 
     @cached_property
     def long(self) -> int:
         """How many words in a row are too many for chance; no more than there are."""
-        return min(LONG_UNSPACED if self.unspaced else LONG, len(self.words))
+        return min(LONG[self.unit], len(self.words))
 
     @cached_property
     def reach(self) -> int:
@@ -85,7 +84,7 @@ class Place:
     """How much of the passage stands here, from 0 to 1."""
     longest: int
     """The most words in a row."""
-    unit: str
+    unit: Unit
     contaminated: bool
     """Whether this place alone makes the question so."""
 
@@ -178,7 +177,7 @@ class Search:
                 self._close(here)
         if window.first_foreign:
             others = window.foreign - 1
-            more = f" and in {others} more place{'s' * (others > 1)}" if others else ""
+            more = f" and in {count(others, 'more place')}" if others else ""
             what = f"is not UTF-8 here{more}: nothing can be said of that"
             hint = "Try: iconv -f gb18030 -t utf-8 FILE > NEW (or what it is)"
             raise BadFile([Fault(window.first_foreign, f"{what}. {hint}")])
@@ -264,7 +263,7 @@ class _Growing:
             passage.part,
             overlap,
             longest,
-            "characters" if passage.unspaced else "words",
+            passage.unit,
             contaminated=longest >= passage.long and overlap >= SHARE,
         )
 

@@ -48,7 +48,7 @@ _PACKED: dict[bytes, Callable[[BufferedReader], object]] = {
     b"BZh": bz2.BZ2File,
     b"\xfd7zXZ\0": lzma.LZMAFile,
 }
-_BROKEN = (EOFError, gzip.BadGzipFile, zlib.error, lzma.LZMAError, zstd.ZstdError)
+_BROKEN = (EOFError, zlib.error, lzma.LZMAError, zstd.ZstdError)
 _OTHERS = {
     b"PAR1": "Parquet",
     b"PK\x03\x04": "a ZIP archive",
@@ -83,13 +83,10 @@ def opened(path: Path) -> Iterator[tuple[Text, BufferedReader]]:
         try:
             _refuse_other(path, stream.peek(4096)[:4096] if head else b"", head)
             yield stream, file
-        except _BROKEN as error:
+        except (*_BROKEN, OSError) as error:
+            if isinstance(error, OSError) and (unpack is None or error.errno is not None):
+                raise  # not gzip or bz2 speaking of what they read
             what = f"cannot be unpacked to its end: {str(error).lower() or type(error).__name__}"
-            raise BadFile([Fault(str(path), what)]) from error
-        except OSError as error:
-            if unpack is None or error.errno is not None:
-                raise
-            what = f"cannot be unpacked to its end: {str(error).lower()}"  # how bz2 says it
             raise BadFile([Fault(str(path), what)]) from error
 
 

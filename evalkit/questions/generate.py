@@ -60,15 +60,16 @@ class Drafts:
         """How many questions are still to be written."""
         return self.wanted - len(self.questions)
 
+    def asks_for(self, question: Question) -> bool:
+        """Whether a question is of the category and language that are wanted."""
+        return (question.category, question.language) == (self.category, self.language)
+
     def request(self, at_once: int = AT_ONCE) -> Request | None:
         """What to ask next; None when all are there, or when asking on would lead nowhere."""
         if self.owed <= 0 or self.replies >= ROUNDS * -(-self.wanted // AT_ONCE):
             return None
-        kind = (self.category, self.language)
-        same = [
-            question for question in self.taken if (question.category, question.language) == kind
-        ]
-        begin = dict.fromkeys(_begins(question.turns[0]) for question in (*same, *self.questions))
+        same = (*filter(self.asks_for, self.taken), *self.questions)
+        begin = dict.fromkeys(_begins(question.turns[0]) for question in same)
         text = fill(
             self.prompt.template,
             count=min(self.owed, at_once),

@@ -9,6 +9,7 @@ Nothing here knows what a question is, or reads a file.
 """
 
 import unicodedata
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 from typing import Literal
@@ -20,6 +21,11 @@ Hashes = NDArray[np.uint64]
 Escapes = Literal["none", "json", "nested"]
 """What a backslash is: itself; JSON's; or JSON's inside a JSON string, however deep."""
 
+Unit = Literal["words", "characters"]
+
+AIR = "\u200b"
+"""The zero-width space: stands where a sign was written with more characters than one."""
+
 _BETWEEN, _NOTHING, _SEVERAL = 0, 1, 2  # no letter: an end of words, air, or several letters
 _UNSPACED = 1 << 31  # marks a character that is a word by itself
 _SCRIPTS = [  # without blanks between words
@@ -27,7 +33,6 @@ _SCRIPTS = [  # without blanks between words
     *((0x3400, 0x4DBF), (0x4E00, 0x9FFF), (0xF900, 0xFAFF)),
 ]
 _IDEOGRAPHS = 0x20000  # the planes from here on hold ideographs only
-_AIR = 0x200B  # the zero-width space: stands where an escape had more characters than its meaning
 _LONGEST = 64  # characters, a power of two; of a longer word they are hashed in turns
 _BASE, _STEP = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xD1B54A32D192ED03)  # odd, otherwise any
 
@@ -70,6 +75,14 @@ def words(text: str, escapes: Escapes = "none") -> Words:
     return Words(_mixed(np.add.reduceat(weighted, begins)), starts, unspaced[begins])
 
 
+def unit(texts: Iterable[Words]) -> Unit:
+    """What the texts are counted in: characters, where most of their words are one."""
+    found = [(len(text), int(text.unspaced.sum())) for text in texts]
+    return (
+        "characters" if 2 * sum(alone for _, alone in found) > sum(n for n, _ in found) else "words"
+    )
+
+
 def grams(hashes: Hashes, n: int) -> Hashes:
     """The n-grams of words: shape (words,) -> (words - n + 1,), or (0,) where there are fewer."""
     count = max(len(hashes) - n + 1, 0)
@@ -93,7 +106,7 @@ def _unescape(points: NDArray[np.uint32], *, nested: bool) -> NDArray[np.uint32]
         opens = slashes[position % 2 == 0]  # the others are escaped themselves
     found = points.copy()
     if nested:
-        found[np.setdiff1d(slashes, opens, assume_unique=True)] = _AIR
+        found[np.setdiff1d(slashes, opens, assume_unique=True)] = ord(AIR)
     opens = opens[opens + 1 < len(points)]
     kinds = points[opens + 1]
     found[opens[np.isin(kinds, [ord(sign) for sign in "nrtbf"])] + 1] = ord(" ")
@@ -101,7 +114,7 @@ def _unescape(points: NDArray[np.uint32], *, nested: bool) -> NDArray[np.uint32]
     digits = _hex()[np.minimum(points[coded[:, None] + np.arange(2, 6)], 127)]
     sound = (digits < 16).all(axis=1)
     coded, digits = coded[sound], digits[sound].astype(np.uint32)
-    found[coded[:, None] + np.arange(1, 6)] = _AIR
+    found[coded[:, None] + np.arange(1, 6)] = ord(AIR)
     values = digits @ np.array([4096, 256, 16, 1], np.uint32)
     found[coded] = values
     high, low = values[:-1] & 0xFC00 == 0xD800, values[1:] & 0xFC00 == 0xDC00

@@ -3,12 +3,13 @@
 Reads no file and judges nothing; what is wrong with a bank is `check`'s to say.
 """
 
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import median
 
 from evalkit.columns import aligned
-from evalkit.questions.ngrams import words
+from evalkit.questions.ngrams import Unit, unit, words
 from evalkit.records import Question
 
 HEAD = ("questions", "language", "follow-ups", "references", "tests", "length")
@@ -32,19 +33,18 @@ class Overview:
     median: float
     longest: int
     """Lengths of a question, all turns, in words; in characters where a script has no blanks."""
-    unit: str
+    unit: Unit
 
 
 def overview(name: str, questions: Sequence[Question]) -> Overview:
     """The numbers of at least one question."""
     asked = [words("\n".join(question.turns)) for question in questions]
-    unspaced = sum(int(each.unspaced.sum()) for each in asked)
     lengths = [len(each) for each in asked]
     return Overview(
         name=name,
         questions=len(questions),
-        languages=_counts(question.language for question in questions),
-        categories=_counts(question.category for question in questions),
+        languages=dict(Counter(question.language for question in questions)),
+        categories=dict(Counter(question.category for question in questions)),
         follow_ups=sum(len(question.turns) > 1 for question in questions),
         references=sum(bool(question.reference) for question in questions),
         tests=sum(bool(question.tests) for question in questions),
@@ -52,13 +52,13 @@ def overview(name: str, questions: Sequence[Question]) -> Overview:
         shortest=min(lengths),
         median=median(lengths),
         longest=max(lengths),
-        unit="characters" if 2 * unspaced > sum(lengths) else "words",
+        unit=unit(asked),
     )
 
 
 def by_category(questions: Sequence[Question]) -> list[Overview]:
     """An overview of each category, in the order of the file."""
-    names = _counts(question.category for question in questions)
+    names = dict.fromkeys(question.category for question in questions)
     return [overview(name, [q for q in questions if q.category == name]) for name in names]
 
 
@@ -75,10 +75,3 @@ def table(rows: Sequence[Overview], what: str) -> list[str]:
         for row in rows
     ]
     return aligned([(what, *HEAD), *lines])
-
-
-def _counts(values: Iterable[str]) -> dict[str, int]:
-    found: dict[str, int] = {}
-    for value in values:
-        found[value] = found.get(value, 0) + 1
-    return found

@@ -27,7 +27,7 @@ from evalkit.records import Question
 SECONDS = 20
 
 _BLOCK = re.compile(
-    r"^([ \t]*)(```+|~~~+)[ \t]*([\w+#.-]+)[^\n]*\n(.*?)^[ \t]*\2[ \t]*$", re.MULTILINE | re.DOTALL
+    r"^[ \t]*(```+|~~~+)[ \t]*([\w+#.-]+)[^\n]*\n(.*?)^[ \t]*\1[ \t]*$", re.MULTILINE | re.DOTALL
 )
 _SAME = {"py": "python", "python3": "python"}
 _NUMBER = (
@@ -83,7 +83,7 @@ os._exit(0)
 def blocks(reference: str) -> dict[str, str]:
     """The fenced code of a reference, by language; several blocks of one are joined."""
     found: dict[str, str] = {}
-    for _, _, language, code in _BLOCK.findall(reference.replace("\r\n", "\n")):
+    for _, language, code in _BLOCK.findall(reference.replace("\r\n", "\n")):
         name = _SAME.get(language.lower(), language.lower())
         found[name] = found.get(name, "") + dedent(code)
     return found

@@ -11,12 +11,11 @@ from codecs import getincrementaldecoder
 from collections.abc import Iterator
 from functools import lru_cache
 
-from evalkit.questions.ngrams import Escapes
+from evalkit.questions.ngrams import AIR, Escapes
 
 _OVERLAP = 4096  # characters, more than any n-gram takes
 _STRIDE = 400  # characters, among which a text with blanks has one
 
-_AIR = "\u200b"  # keeps every character where it stood; no end of a word
 # Bytes that are no UTF-8, as the decoder keeps them; so many together are another encoding.
 _FOREIGN = re.compile("(?:[\udc80-\udcff][^\udc80-\udcff]{0,4}){10,}")
 _JSON = re.compile(r'\s*(?:\{\s*"|\[\s*[\[{"\]])')
@@ -26,7 +25,7 @@ _HTML = ("</", "<\\/", "<br", "<BR", "\\u003c", "\\u003C", "\\u0026")
 _ENTITY = re.compile(r"&(?:#|[a-zA-Z]{2,8};)")
 _SIGNS = re.compile(r"\\u00(?:3[ce]|26)|\\/|&(?:lt|gt|amp);", re.IGNORECASE)
 _MARKUP = re.compile(
-    rf"<{_AIR}*/?{_AIR}*[a-zA-Z][a-zA-Z0-9]*(?:[\s/][^<>]{{0,500}})?>|&#?[a-zA-Z0-9]{{1,8}};"
+    rf"<{AIR}*/?{AIR}*[a-zA-Z][a-zA-Z0-9]*(?:[\s/][^<>]{{0,500}})?>|&#?[a-zA-Z0-9]{{1,8}};"
 )
 _INLINE = {
     *("a", "abbr", "b", "code", "em", "font", "i", "mark"),
@@ -124,7 +123,7 @@ def _meant(piece: str) -> str:
     if piece.startswith("&"):
         return _sign(piece)
     name = re.findall("[a-zA-Z0-9]+", piece)[0].lower()
-    return (_AIR if name in _INLINE else " ") * len(piece)
+    return (AIR if name in _INLINE else " ") * len(piece)
 
 
 @lru_cache(1000)
@@ -134,4 +133,4 @@ def _sign(piece: str) -> str:
         sign = html.unescape(piece)
     else:
         sign = "/" if piece == "\\/" else chr(int(piece[2:], 16))
-    return sign + _AIR * (len(piece) - len(sign)) if len(sign) <= len(piece) else piece
+    return sign + AIR * (len(piece) - len(sign)) if len(sign) <= len(piece) else piece

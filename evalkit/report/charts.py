@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from io import BytesIO, StringIO
 from typing import Any, NamedTuple
-from unicodedata import east_asian_width
 from xml.etree import ElementTree
 
 import matplotlib as mpl
@@ -20,6 +19,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
+from evalkit.columns import width
 from evalkit.escape import visible
 from evalkit.report.results import Pair, RelativeScore, Results
 from evalkit.report.words import interval
@@ -189,7 +189,7 @@ def _label(axes: Axes, text: str) -> None:
 def _inches(text: str) -> float:
     """How wide a browser sets a text at the size of STYLE, roughly, whatever its font."""
     text = text.replace(r"\$", "$")
-    wide = sum(east_asian_width(character) in "WF" for character in text)
+    wide = width(text) - len(text)
     capital = sum(character.isupper() for character in text)
     ems = wide + 0.72 * capital + 0.56 * (len(text) - wide - capital)
     return ems * float(STYLE["font.size"]) / 72
