@@ -110,11 +110,14 @@ class Workspace:
         own = set()
         for file in jsonl.files(self.root / "questions"):
             name = unquote(file.stem)  # what `file_stem` made of it
-            if _no_name(name) or name.endswith(".jsonl") or file_stem(name) != file.stem:
-                if not file.name.startswith("."):  # of an editor or a file manager
-                    self.told.append(f"{file}: no name for a bank, so it is none")
-            else:
+            try:
+                is_name = file_stem(name) == file.stem and not name.endswith(".jsonl")
+            except BadName:
+                is_name = False
+            if is_name:
                 own.add(name)
+            elif not file.name.startswith("."):  # of an editor or a file manager
+                self.told.append(f"{file}: no name for a bank, so it is none")
         return sorted(own | set(SHIPPED_BANKS))
 
     def bank_file(self, bank: str) -> Path:

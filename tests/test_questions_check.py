@@ -1,12 +1,12 @@
 """evalkit questions check: every planted fault is found, a clean bank is not."""
 
 import json
+import os
 import re
 import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import pytest
 from conftest import question, tree, write_lines
@@ -197,7 +197,9 @@ def test_a_test_that_never_ends_is_ended_with_all_that_it_started(evalkit, tmp_p
 
 
 def test_nobody_waits_for_a_hanging_test_who_does_not_want_to(tmp_path):
-    row = question(turns=[GEPLANTE], reference=["x"], tests=["import time; time.sleep(99)"])
+    pids = tmp_path / "pids"
+    test = f"import os, time\nprint(os.getpid(), file=open({str(pids)!r}, 'a'))\ntime.sleep(99)"
+    row = question(turns=[GEPLANTE], reference=["x"], tests=[test])
     bank(tmp_path, [row | {"id": f"q{k}", "turns": [f"{k} {ASKED[k]}"]} for k in range(4)])
     command = [sys.executable, "-m", "evalkit", "questions", "check", "mine", "--run-tests"]
     started = subprocess.Popen(
@@ -205,8 +207,7 @@ def test_nobody_waits_for_a_hanging_test_who_does_not_want_to(tmp_path):
     )
     for _ in range(100):
         time.sleep(0.1)
-        children = subprocess.run(["pgrep", "-P", str(started.pid)], capture_output=True).stdout
-        if children:
+        if pids.exists() and pids.read_text().endswith("\n"):
             break
     time.sleep(0.3)
     started.send_signal(signal.SIGINT)
@@ -214,7 +215,11 @@ def test_nobody_waits_for_a_hanging_test_who_does_not_want_to(tmp_path):
     _, said = started.communicate(timeout=15)
     assert (started.returncode, said.strip()) == (130, b"evalkit: interrupted")
     assert time.monotonic() - start < 10
-    assert all(not Path(f"/proc/{pid}").exists() for pid in children.decode().split())
+    children = pids.read_text().split()
+    assert children
+    for pid in children:
+        with pytest.raises(ProcessLookupError):
+            os.kill(int(pid), 0)
 
 
 def test_code_of_a_bank_of_your_own_runs_only_when_asked(evalkit, tmp_path):
@@ -355,6 +360,11 @@ def test_files_that_are_no_banks_are_none(evalkit, tmp_path):
     ran = evalkit("questions", "list")
     assert ran.code == 0
     assert ran.lines[1:] == ["questions/100%.jsonl: no name for a bank, so it is none"]
+    long = tmp_path / "questions" / f"{'x' * 121}.jsonl"
+    long.write_text("{")
+    ran = evalkit("questions", "list")
+    assert ran.code == 0
+    assert ran.lines[2] == f"questions/{long.name}: no name for a bank, so it is none"
 
 
 def zh(id, text, **more):
