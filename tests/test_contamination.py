@@ -67,6 +67,20 @@ def run(evalkit, tmp_path):
     return command
 
 
+@pytest.fixture
+def look(evalkit, tmp_path):
+    """What is found of one passage in one text."""
+
+    def search(passage, text):
+        write_lines(tmp_path / "questions" / "mine.jsonl", [question(turns=[passage])])
+        (tmp_path / "a").write_text(text)
+        ran = evalkit("questions", "contamination", "--bank", "mine", "a", "--json")
+        (found,) = json.loads(ran.out)["questions"]
+        return found
+
+    return search
+
+
 CLEAN = {"ferry": "clean", "ref": "clean", "渡船": "clean"}
 
 
@@ -275,12 +289,10 @@ def test_how_much_makes_which_verdict(run, words, verdict):
         (list(ZH[:17]), 15, "suspicious"),
     ],
 )
-def test_thirteen_words_and_half_of_it(evalkit, tmp_path, passage, found, verdict):
+def test_thirteen_words_and_half_of_it(look, passage, found, verdict):
     join = "".join if len(passage[0]) == 1 and passage[0] != "A" else " ".join
-    write_lines(tmp_path / "questions" / "mine.jsonl", [question(turns=[join(passage)])])
-    (tmp_path / "a").write_text(f"{CONTROL} {join(passage[:found])} zebra 斑马 {CONTROL}")
-    ran = evalkit("questions", "contamination", "--bank", "mine", "a", "--json")
-    assert json.loads(ran.out)["questions"][0]["verdict"] == verdict
+    text = f"{CONTROL} {join(passage[:found])} zebra 斑马 {CONTROL}"
+    assert look(join(passage), text)["verdict"] == verdict
 
 
 def test_pieces_in_another_order_are_not_words_in_a_row(run):
@@ -307,14 +319,11 @@ def test_a_copy_that_must_be_read_in_two_ways_is_one_row_of_words(run):
 
 
 @pytest.mark.parametrize("packed", [str, json.dumps])
-def test_a_passage_that_has_backslashes_itself(evalkit, tmp_path, packed):
+def test_a_passage_that_has_backslashes_itself(look, packed):
     asked = (
         r"Move C:\new\table to D:\bin\upload, then sum \nu and \theta over \real rows, and say why."
     )
-    write_lines(tmp_path / "questions" / "mine.jsonl", [question(turns=[asked])])
-    (tmp_path / "a").write_text(packed(f"{CONTROL}{asked}\n{CONTROL}"))
-    ran = evalkit("questions", "contamination", "--bank", "mine", "a", "--json")
-    (place,) = json.loads(ran.out)["questions"][0]["places"]
+    (place,) = look(asked, packed(f"{CONTROL}{asked}\n{CONTROL}"))["places"]
     assert place["overlap"] == 1.0
 
 
@@ -323,22 +332,16 @@ def test_one_bad_byte_in_a_small_file_is_no_reason_to_stop(run):
 
 
 @pytest.mark.parametrize("begins", ["[INST] ", "{\\tt x} ", '"a, b\n', "[a](b) ", "Text: "])
-def test_a_text_that_begins_like_json_may_be_none(evalkit, tmp_path, begins):
+def test_a_text_that_begins_like_json_may_be_none(look, begins):
     asked = r"Sum \nu over \real rows of \theta, then of \beta and \tau, and say why \frac is not."
-    write_lines(tmp_path / "questions" / "mine.jsonl", [question(turns=[asked])])
-    (tmp_path / "a").write_text(f"{begins}{asked}")
-    ran = evalkit("questions", "contamination", "--bank", "mine", "a", "--json")
-    (place,) = json.loads(ran.out)["questions"][0]["places"]
+    (place,) = look(asked, f"{begins}{asked}")["places"]
     assert place["overlap"] == 1.0
 
 
-def test_thirteen_in_a_row_where_a_run_stands_twice_in_the_passage(evalkit, tmp_path):
+def test_thirteen_in_a_row_where_a_run_stands_twice_in_the_passage(look):
     run_ = "one two three four five six seven eight"
     words = f"{run_} apart {run_} nine ten eleven twelve thirteen".split()
-    write_lines(tmp_path / "questions" / "mine.jsonl", [question(turns=[" ".join(words)])])
-    (tmp_path / "a").write_text(" ".join(words[-13:]))
-    ran = evalkit("questions", "contamination", "--bank", "mine", "a", "--json")
-    (found,) = json.loads(ran.out)["questions"]
+    found = look(" ".join(words), " ".join(words[-13:]))
     assert (found["verdict"], found["places"][0]["longest"]) == ("contaminated", 13)
 
 
@@ -374,14 +377,10 @@ def test_copies_side_by_side_are_counted(run):
     ]
 
 
-def test_a_passage_that_repeats_itself_is_not_all_of_it(evalkit, tmp_path):
-    write_lines(tmp_path / "questions" / "mine.jsonl", [question(turns=["ha " * 40])])
-    (tmp_path / "a").write_text("ha " * 8)
-    args = ["questions", "contamination", "--bank", "mine", "a", "--json"]
-    (place,) = json.loads(evalkit(*args).out)["questions"][0]["places"]
+def test_a_passage_that_repeats_itself_is_not_all_of_it(look):
+    (place,) = look("ha " * 40, "ha " * 8)["places"]
     assert (place["longest"], place["overlap"]) == (8, 8 / 40)
-    (tmp_path / "a").write_text("ha " * 40)
-    (place,) = json.loads(evalkit(*args).out)["questions"][0]["places"]
+    (place,) = look("ha " * 40, "ha " * 40)["places"]
     assert (place["longest"], place["overlap"]) == (40, 1.0)
 
 

@@ -9,7 +9,7 @@ Nothing here knows what a question is, or reads a file.
 """
 
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Literal
@@ -75,12 +75,10 @@ def words(text: str, escapes: Escapes = "none") -> Words:
     return Words(_mixed(np.add.reduceat(weighted, begins)), starts, unspaced[begins])
 
 
-def unit(texts: Iterable[Words]) -> Unit:
+def unit(texts: Sequence[Words]) -> Unit:
     """What the texts are counted in: characters, where most of their words are one."""
-    found = [(len(text), int(text.unspaced.sum())) for text in texts]
-    return (
-        "characters" if 2 * sum(alone for _, alone in found) > sum(n for n, _ in found) else "words"
-    )
+    characters = sum(int(text.unspaced.sum()) for text in texts)
+    return "characters" if 2 * characters > sum(map(len, texts)) else "words"
 
 
 def grams(hashes: Hashes, n: int) -> Hashes:
