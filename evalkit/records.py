@@ -110,16 +110,26 @@ class Bought(Record):
     """When the reply came, ISO 8601 in UTC."""
     repaired: int = 0
     """How many half surrogates in the text were replaced by U+FFFD."""
+    refusal: str | None = None
+    """What a model said instead of an answer, where the service tells the two apart."""
+    sampling: dict[str, float] | None = None
+    """The parameters that were really sent, under the names that the service took."""
 
 
 class Answer(Bought):
-    """What one chatbot said to one question, turn by turn. Empty text is an answer too."""
+    """What one chatbot said to one question, turn by turn. Empty text is an answer too.
+
+    One row a call: of a question with several turns, each row holds one turn more than the row
+    before it, and the last of them is the answer.
+    """
 
     KEY = ("question", "model", "sample", "asked")
 
     question: str
     model: str
     turns: Texts = Field(min_length=1)
+    question_hash: str | None = None
+    """`short_hash` of the question's turns; None where the tool it came from did not say."""
 
     @cached_property
     def hash(self) -> str:

@@ -124,11 +124,11 @@ def test_chain_interval_agrees_with_a_bootstrap_of_questions(vicuna_blog):
     """The delta method over shared questions against 4,000 resamples of whole questions."""
     import numpy as np
 
-    from evalkit.formats import vicuna
+    from evalkit.formats import Given, vicuna
     from evalkit.stats import chains
     from evalkit.stats.battles import battles
 
-    found = vicuna.read(vicuna_blog, {})
+    found = vicuna.read(vicuna_blog, Given())
     table = battles(found.reviews, {q.id: q.category for q in found.questions}, "gpt-3.5-turbo")
     given = chains.relative_scores(table, "gpt-3.5-turbo").set_index("model")["se"]
     scores = table.pivot(index="question", columns="a", values=["score_a", "score_b"])
@@ -147,10 +147,10 @@ def test_all_replies_are_read_from_the_text_alone(vicuna_blog):
 
     Both are question 70 (math), where the text names 10 and 4 and the row holds 10 and 2.
     """
-    from evalkit.formats import vicuna
+    from evalkit.formats import Given, vicuna
     from evalkit.parsers import pair_scores
 
-    found = vicuna.read(vicuna_blog, {})
+    found = vicuna.read(vicuna_blog, Given())
     texts = {q.id: list(q.turns) for q in found.questions}
     for answer in found.answers:
         texts[answer.hash] = list(answer.turns)

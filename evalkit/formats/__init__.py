@@ -1,10 +1,10 @@
 """Other tools' files, in and out; one module a tool, and the folder is the registry.
 
-A module has `read(path, known) -> Imported`. It reads and checks everything before it returns,
+A module has `read(path, given) -> Imported`. It reads and checks everything before it returns,
 and writes nothing: where the rows go is the workspace's business.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
@@ -13,6 +13,24 @@ from typing import Protocol, cast
 
 from evalkit.errors import Unknown
 from evalkit.records import Answer, Question, Review
+
+
+@dataclass(frozen=True)
+class Given:
+    """What a format may know besides the file: the bank as it stands here, and what a user said."""
+
+    answers: Sequence[Answer] = ()
+    """Those that the bank has already."""
+    questions: Callable[[], Sequence[Question]] = tuple
+    """Reads the bank, checked whole; raises Unknown where there is none. Only a format whose files
+    do not bring the questions calls it."""
+    model: str | None = None
+    """Whose answers these are, where the user said so; None otherwise."""
+
+    @property
+    def known(self) -> dict[str, str | None]:
+        """The models that the bank has answers of, and which version of each."""
+        return {answer.model: answer.served for answer in self.answers}
 
 
 @dataclass
@@ -30,9 +48,11 @@ class Format(Protocol):
 
     BANK: str | None
     """The bank's name when the user gives none; None where only the user can know it."""
+    TAKES_MODEL: bool
+    """Whether the user may say which model the answers are of; False where the files say it."""
 
-    def read(self, path: Path, known: Mapping[str, str | None]) -> Imported:
-        """Read `path`. `known`: the models that the workspace has, and which version of each."""
+    def read(self, path: Path, given: Given) -> Imported:
+        """Read `path`. Raises BadFile with every fault found in it."""
         ...
 
 

@@ -18,14 +18,15 @@ from pydantic import BaseModel, ConfigDict, Field, Strict, model_validator
 
 from evalkit import jsonl
 from evalkit.errors import BadFile, BadPath, Fault
-from evalkit.formats import Imported
+from evalkit.formats import Given, Imported
 from evalkit.parsers import Reading, on_scale, pair_scores, scale_flags
 from evalkit.records import Answer, Question, Review, Rung, short_hash
+from evalkit.surrogates import half_characters, mended
 
 BANK: str | None = "vicuna80"
+TAKES_MODEL = False
 PROMPT = "vicuna-blog"
 FAILED = ("#ERROR#", "$ERROR$")  # what the tool wrote when a call had failed
-HALF_SURROGATE = re.compile("[\ud800-\udfff]")
 RUBRICS = r"-(generic|default|general|coding|math)$"
 
 
@@ -46,23 +47,12 @@ class _Row(BaseModel):
         if not isinstance(row, dict):
             return row
         text = row.get("text")
-        repaired = len(HALF_SURROGATE.findall(text)) if isinstance(text, str) else 0
-        return {**_mended(row), "repaired": repaired}
+        repaired = half_characters(text) if isinstance(text, str) else 0
+        return {**mended(row), "repaired": repaired}
 
     @property
     def question(self) -> str:
         return str(self.question_id)
-
-
-def _mended(value: Any) -> Any:
-    """`value` with each half surrogate replaced by U+FFFD: it could not be written as UTF-8."""
-    if isinstance(value, str):
-        return HALF_SURROGATE.sub("\ufffd", value)
-    if isinstance(value, list):
-        return [_mended(item) for item in value]
-    if isinstance(value, dict):
-        return {_mended(key): _mended(item) for key, item in value.items()}
-    return value
 
 
 class _Question(_Row):
@@ -88,12 +78,11 @@ Row = TypeVar("Row", bound=_Row)
 Placed = list[tuple[str, Row]]
 
 
-def read(path: Path, known: Mapping[str, str | None]) -> Imported:
+def read(path: Path, given: Given) -> Imported:
     """Read a folder. Raises BadFile with every fault found in any of its files.
 
-    `known`: model names already in use in the bank, with the version each stands for. A name is
-    used without its version where that is unambiguous; two versions of one name stay apart as
-    `name@version`.
+    A model's name is used without its version where that is unambiguous, given the names that the
+    bank knows already; two versions of one name stay apart as `name@version`.
     """
     if not path.is_dir():
         raise BadPath(f"{path}: expected a folder with question.jsonl, answer/ and review/")
@@ -108,7 +97,7 @@ def read(path: Path, known: Mapping[str, str | None]) -> Imported:
     _refuse_loose_ends(questions, answers, reviews)
 
     told: list[str] = []
-    names = _names({answer.model_id for _, answer in answers}, known)
+    names = _names({answer.model_id for _, answer in answers}, given.known)
     bank = {row.question: _question(row) for _, row in questions}
     said = {
         row.answer_id: _answer(row, names, bank) for _, row in answers if row.text not in FAILED
