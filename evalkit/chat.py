@@ -1,12 +1,15 @@
 """What is sent to a model and what comes back: the one shape that every way of reaching one has.
 
-Knows no question, no judge and no service.
+A call ends in a Reply or in a Failure; neither is an exception. Knows no question, no judge and
+no service.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Literal, Protocol
 
-from evalkit.records import Usage
+from evalkit.records import Usage, short_hash
 
 
 @dataclass(frozen=True)
@@ -23,6 +26,11 @@ class Sampling:
 
     temperature: float | None = None
     max_tokens: int | None = None
+    seed: int | None = None
+
+    def parameters(self) -> dict[str, float]:
+        """Those that are set, by name."""
+        return {name: value for name, value in vars(self).items() if value is not None}
 
 
 @dataclass(frozen=True)
@@ -31,6 +39,26 @@ class Request:
 
     messages: tuple[Message, ...]
     sampling: Sampling = field(default_factory=Sampling)
+    about: tuple[str, ...] = ()
+    """The question's id, then the models shown, in order: never sent; replies can be found by it,
+    however the prompt is worded."""
+    sample: int = 0
+
+    def asked(self, model_id: str) -> str:
+        """`short_hash` of exactly what is sent to the model: its id, messages, parameters."""
+        messages = [[message.role, message.text] for message in self.messages]
+        return short_hash([model_id, messages, self.sampling.parameters()])
+
+
+@dataclass(frozen=True)
+class Headroom:
+    """What a service says it will still take, of requests or of tokens."""
+
+    unit: Literal["requests", "tokens"]
+    limit: float
+    remaining: float
+    reset: float | None
+    """Seconds until all of `limit` is free again."""
 
 
 @dataclass(frozen=True)
@@ -41,11 +69,57 @@ class Reply:
     served: str | None = None
     usage: Usage | None = None
     finish_reason: str | None = None
+    reasoning: str | None = None
+    refusal: str | None = None
+    repaired: int = 0
+    """How many half surrogates in the text were replaced by U+FFFD."""
+    sampling: Mapping[str, float] | None = None
+    """The parameters that were really sent."""
+    headroom: tuple[Headroom, ...] = ()
+    latency: float | None = None
+    """Seconds from sending to the last byte."""
+    time: str | None = None
+    """When it came, ISO 8601 in UTC."""
+
+
+class Kind(StrEnum):
+    """Why a call failed, by what can be done about it."""
+
+    BUSY = "busy"  # too many calls just now: wait
+    DOWN = "down"  # server error, no connection, time out: try again
+    BAD_REPLY = "bad_reply"  # a reply that is none: try again, but not for long
+    TOO_LONG = "too_long"  # this request does not fit the model
+    REJECTED = "rejected"  # this request is refused, others may not be
+    NOT_RECORDED = "not_recorded"  # a recording holds no reply to this request
+    NO_MODEL = "no_model"  # no such model or address: every call to it would fail
+    KEY = "key"  # the key is refused: every call with it would fail
+    QUOTA = "quota"  # the account has no money left
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why there is no reply."""
+
+    kind: Kind
+    said: str
+    """In one line, for a person; holds no key."""
+    wait: float | None = None
+    """Seconds after which the service wants to be asked again."""
+    headroom: tuple[Headroom, ...] = ()
+    billed: bool = False
+    """The request went out and the reply broke off: the service may charge for it."""
 
 
 class Provider(Protocol):
     """A way to reach one model."""
 
-    async def reply(self, request: Request) -> Reply:
+    shares: str
+    """Whose pace this model shares: the host and the key, without the key."""
+
+    async def reply(self, request: Request) -> Reply | Failure:
         """Make one call."""
+        ...
+
+    async def close(self) -> None:
+        """Let go of connections."""
         ...

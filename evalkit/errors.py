@@ -5,6 +5,7 @@
     ├── BadPath             a file or folder that is gone, of the wrong kind, or closed to us
     ├── BadName             a name that no file may have, or that two things would share
     ├── Unknown             no such bank, model, judge or format; the nearest names are offered
+    ├── BadKey              a key that cannot be sent, or that would go where it does not belong
     ├── Missing             something must be given or made first; says what to type
     ├── Locked              another evalkit is writing here
     └── DiskFull            what was written so far is whole (exit 1: it can go on)
@@ -63,6 +64,10 @@ class BadPath(EvalkitError):
 
 class BadName(EvalkitError):
     """A name that cannot become a file's name, or two names that would share one file."""
+
+
+class BadKey(EvalkitError):
+    """A key that cannot be one, or that would leave the host it belongs to."""
 
 
 class Missing(EvalkitError):

@@ -4,11 +4,10 @@ A prompt file is YAML that is checked whole before it is used. Nothing in it is 
 This module knows no model and sends nothing.
 """
 
-from collections.abc import Collection, Hashable, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, TypeVar
+from typing import Annotated, ClassVar
 
-import yaml
 from jinja2 import StrictUndefined, TemplateError, TemplateSyntaxError, meta, nodes
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from pydantic import (
@@ -16,11 +15,10 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
-    ValidationError,
     field_validator,
 )
 
-from evalkit import jsonl
+from evalkit import yamlfile
 from evalkit.errors import BadFile, Fault, Unknown, did_you_mean
 from evalkit.parsers import PARSERS
 from evalkit.records import Question
@@ -95,9 +93,6 @@ class GeneratePrompt(Prompt):
         return source
 
 
-Kind = TypeVar("Kind", bound=Prompt)
-
-
 def fill(template: str, **values: object) -> str:
     """A template with its values, in one pass: a value is text and is never a template itself.
 
@@ -110,37 +105,11 @@ def fill(template: str, **values: object) -> str:
         raise BadFile([Fault("the template of the prompt", what)]) from error
 
 
-class _Strict(yaml.SafeLoader):
-    """A loader that refuses a key that stands twice, as the reader of JSON rows does."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
-        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
-        for key in keys:
-            if keys.count(key) > 1:
-                what = f"the key '{key}' stands twice"
-                raise yaml.constructor.ConstructorError(problem=what, problem_mark=node.start_mark)
-        return super().construct_mapping(node, deep)
-
-
-def load(path: Path, kind: type[Kind]) -> Kind:
-    """Read a prompt file. Raises BadFile with what is wrong and where."""
-    try:
-        value: Any = yaml.load(jsonl.text(path), Loader=_Strict)
-        return kind.model_validate(value)
-    except yaml.MarkedYAMLError as error:
-        line = error.problem_mark.line + 1 if error.problem_mark else 1
-        raise BadFile([Fault(f"{path}:{line}", f"not valid YAML: {error.problem}")]) from error
-    except ValidationError as error:
-        faults = [Fault(str(path), what) for what in jsonl.complaints(error, kind)]
-        raise BadFile(faults) from error
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        what = f"not valid YAML: {str(error).splitlines()[0]}"
-        raise BadFile([Fault(str(path), what)]) from error
-
-
 def categories(files: Mapping[str, Path]) -> list[str]:
     """Every category that some prompt has a rubric for."""
-    return sorted({name for path in files.values() for name in load(path, JudgePrompt).rubrics})
+    return sorted(
+        {name for path in files.values() for name in yamlfile.load(path, JudgePrompt).rubrics}
+    )
 
 
 def filed(

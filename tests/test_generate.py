@@ -8,9 +8,10 @@ from conftest import ROOT, question, tree, write_lines
 
 from evalkit.chat import Reply, Request
 from evalkit.errors import BadFile
-from evalkit.prompts import GeneratePrompt, fill, load
+from evalkit.prompts import GeneratePrompt, fill
 from evalkit.questions.generate import Drafts, ask
 from evalkit.records import Question
+from evalkit.yamlfile import load
 
 PROMPT = load(ROOT / "prompts" / "generate" / "question.yaml", GeneratePrompt)
 
@@ -234,7 +235,7 @@ def test_a_slip_in_a_template_is_told_when_it_is_read(tmp_path, template, told):
     file.write_text(json.dumps(rows))
     with pytest.raises(BadFile) as caught:
         load(file, GeneratePrompt)
-    assert caught.value.lines()[0].startswith(f"{file}: {told}")
+    assert caught.value.lines()[0].startswith(f"{file}:1: {told}")
 
 
 @pytest.mark.parametrize(

@@ -4,8 +4,9 @@ import pytest
 from conftest import ROOT, question, write_lines
 
 from evalkit.errors import BadFile
-from evalkit.prompts import JudgePrompt, categories, load
+from evalkit.prompts import JudgePrompt, categories
 from evalkit.workspace import Workspace
+from evalkit.yamlfile import load
 
 GOOD = """\
 description: One answer, one score.

@@ -248,10 +248,10 @@ def _drafts(
     workspace: "Workspace", bank: str, category: str, wanted: int, language: str, source: str
 ) -> "Drafts":
     """What is to be written, with what stands already: in this bank, and in all others."""
-    from evalkit import prompts
+    from evalkit import prompts, yamlfile
     from evalkit.questions.generate import Drafts
 
-    prompt = prompts.load(workspace.prompts("generate")["question"], prompts.GeneratePrompt)
+    prompt = yamlfile.load(workspace.prompts("generate")["question"], prompts.GeneratePrompt)
     known = prompts.categories(workspace.prompts("judge"))
     if category not in prompt.guidance or category not in known:
         raise Unknown("category", category, set(prompt.guidance) & set(known))

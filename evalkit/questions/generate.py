@@ -13,7 +13,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from evalkit import jsonl
-from evalkit.chat import Message, Provider, Request, Sampling
+from evalkit.chat import Failure, Message, Provider, Request, Sampling
 from evalkit.prompts import GeneratePrompt, fill
 from evalkit.questions import check
 from evalkit.records import Question, short_hash
@@ -129,10 +129,14 @@ class Drafts:
             self.questions.append(question)
 
 
-async def ask(provider: Provider, drafts: Drafts) -> None:
-    """Ask a model until all questions are there, or asking on would lead nowhere."""
+async def ask(provider: Provider, drafts: Drafts) -> Failure | None:
+    """Ask a model until all questions are there, asking on would lead nowhere, or a call fails."""
     while request := drafts.request():
-        drafts.take((await provider.reply(request)).text)
+        reply = await provider.reply(request)
+        if isinstance(reply, Failure):
+            return reply
+        drafts.take(reply.text)
+    return None
 
 
 def _objects(text: str) -> Iterator[dict[str, Any] | Refused]:
