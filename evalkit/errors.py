@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 
 MOST_FAULTS = 20
+MOST_NAMES = 30
 
 
 class EvalkitError(Exception):
@@ -85,12 +86,15 @@ class DiskFull(EvalkitError):
 
 
 class Unknown(EvalkitError):
-    """No such thing, among the known ones."""
+    """No such thing, among the known ones, which are listed unless they are many."""
 
     def __init__(self, kind: str, name: str, known: Iterable[str], hint: str = "") -> None:
         known = sorted(known)
         text = f"no {kind} '{name}'.{did_you_mean(name, known)}"
-        text += f" There is: {', '.join(known)}." if known else f" There is no {kind} yet."
+        if not known:
+            text += f" There is no {kind} yet."
+        elif len(known) <= MOST_NAMES:
+            text += f" There is: {', '.join(known)}."
         super().__init__(f"{text}  {hint}".rstrip())
 
 

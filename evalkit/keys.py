@@ -74,9 +74,8 @@ def check_home(variable: str, origin: str, homes: Collection[str], way: str | No
     `way`: the variable that can name another address for this key, if any.
     """
     if origin not in homes:
-        belongs = " or ".join(sorted(homes))
-        other = f" (or to the address in {way})" if way else ""
+        belongs = sorted(homes) + ([f"the address in {way}"] if way else [])
         raise BadKey(
-            f"{variable} goes only to {belongs}{other}, not to {origin}. "
+            f"{variable} goes only to {' or '.join(belongs)}, not to {origin}. "
             "Give that server's key a variable of its own: key_env or --key-env"
         )

@@ -8,6 +8,7 @@ says beyond its key.
 import errno
 import os
 import re
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime
@@ -22,6 +23,7 @@ from evalkit.errors import BadFile, BadPath, DiskFull, EvalkitError, Fault, Lock
 from evalkit.records import Bought
 
 FSYNC_EVERY = 20  # rows
+FSYNC_AFTER = 1.0  # seconds, where rows come slowly
 
 Row = TypeVar("Row", bound=Bought)
 
@@ -217,6 +219,7 @@ class Writer(Generic[Row]):
         self.added = 0
         self._keys = keys
         self._synced = 0
+        self._synced_at = time.monotonic()
         self._file: int | None = None
         self._end = 0
 
@@ -232,7 +235,8 @@ class Writer(Generic[Row]):
         self._write(self._file, data)
         self._keys.add(row.key)
         self.added += 1
-        if self.added % FSYNC_EVERY == 0:
+        waited = time.monotonic() - self._synced_at
+        if self.added - self._synced >= FSYNC_EVERY or waited >= FSYNC_AFTER:
             self._sync(self._file)
         return True
 
@@ -276,3 +280,4 @@ class Writer(Generic[Row]):
         except OSError as error:
             raise write_error(self.path, error, self._synced) from error
         self._synced = self.added
+        self._synced_at = time.monotonic()

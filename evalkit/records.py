@@ -112,7 +112,7 @@ class Bought(Record):
     """How many half surrogates in the text were replaced by U+FFFD."""
     refusal: str | None = None
     """What a model said instead of an answer, where the service tells the two apart."""
-    sampling: dict[str, float] | None = None
+    sampling: dict[str, int | float] | None = None
     """The parameters that were really sent, under the names that the service took."""
 
 

@@ -1,7 +1,8 @@
-"""Where files lie: the current directory's five folders.
+"""Where files lie: the current directory's five folders, and one file.
 
     questions/<bank>.jsonl                  written by hand
     prompts/judge/<name>.yaml               written by hand
+    evalkit.yaml                            written by hand
     answers/<bank>/<model>.jsonl            bought
     reviews/<bank>/<judge>.<prompt>.jsonl   bought
     reports/<bank>.html, .json, ...         computed
@@ -156,6 +157,11 @@ class Workspace:
             raise BadFile(found.faults)
         return [question for _, question in found.rows]
 
+    @property
+    def config(self) -> Path:
+        """Where the workspace's own settings lie, or would."""
+        return self.root / "evalkit.yaml"
+
     def prompts(self, kind: str) -> dict[str, Path]:
         """The prompt files of a kind (`judge`, `chat`) by name."""
         found: dict[str, Path] = {}
@@ -187,6 +193,17 @@ class Workspace:
         roots = [self.shipped, self.root] if self.is_shipped(bank) else [self.root]
         found = {file.name: file for root in roots for file in jsonl.files(root / place)}
         return [Ledger(file, model, self.told.append) for _, file in sorted(found.items())]
+
+    def answer_ledgers(self, bank: str, models: Iterable[str]) -> dict[str, Ledger[Answer]]:
+        """The ledger of each model's answers, which may be new; raises BadName for a shared one."""
+        places = {model: self._answer_path(bank, model) for model in models}
+        owners: dict[str, set[str]] = {}
+        for model, path in places.items():
+            owners.setdefault(str(path).casefold(), set()).add(model)
+        self._refuse_shared(bank, owners)
+        for path in places.values():
+            check_writable(path)
+        return {m: Ledger(path, Answer, self.told.append) for m, path in places.items()}
 
     def append(self, bank: str, rows: Iterable[Bought], questions: Sequence[Question] = ()) -> int:
         """Add the rows that are not there yet, each to its ledger; returns how many were new.
@@ -250,12 +267,14 @@ class Workspace:
     def _home(self, bank: str, row: Bought) -> tuple[Path, str]:
         match row:
             case Answer(model=model):
-                place = Path("answers", file_stem(bank), f"{file_stem(model)}.jsonl")
-                return self.root / place, model
+                return self._answer_path(bank, model), model
             case Review(judge=judge, prompt=prompt):
                 name = f"{file_stem(judge)}.{file_stem(prompt)}.jsonl"
                 return self.root / "reviews" / file_stem(bank) / name, f"{judge} with {prompt}"
         raise TypeError(f"no ledger for a {type(row).__name__}")
+
+    def _answer_path(self, bank: str, model: str) -> Path:
+        return self.root / "answers" / file_stem(bank) / f"{file_stem(model)}.jsonl"
 
     def _refuse_other(self, bank: str, questions: Sequence[Question]) -> None:
         """Raise BadName where this bank stands already, with other questions."""

@@ -33,7 +33,10 @@ def test_every_step_of_the_first_screen_is_a_command_that_exists(evalkit):
 @pytest.mark.parametrize(
     ("args", "told"),
     [
-        (["rport"], "no verb 'rport'. Did you mean 'report'? There is: import, questions, report."),
+        (
+            ["rport"],
+            "no verb 'rport'. Did you mean 'report'? There is: answer, import, models, questions,",
+        ),
         (["report", "--bnak", "x"], "no option '--bnak'. Did you mean '--bank'?"),
         (["report", "--bank"], "option '--bank' requires an argument."),
         (["import", "vicuna"], "missing argument 'PATH'. See: evalkit import --help"),

@@ -8,7 +8,9 @@ from collections.abc import Sequence
 import click
 
 from evalkit import __version__
+from evalkit.cli.answer import answer
 from evalkit.cli.imports import import_
+from evalkit.cli.models import models
 from evalkit.cli.questions import questions
 from evalkit.cli.report import report
 from evalkit.cli.verb import Verbs, say
@@ -17,11 +19,12 @@ from evalkit.errors import EvalkitError, did_you_mean, reason
 WELCOME = """\
 evalkit {version}: a strong model as the judge between chatbots, with error bars that hold
 
-  1  evalkit report --open                   the page of a small sample, written by hand
-  2  evalkit import vicuna FOLDER            bring in published answers and reviews
-  3  evalkit report --bank vicuna80 --open   their page: "% of ChatGPT" with intervals
+  1  evalkit report --open                       the page of a small sample, written by hand
+  2  evalkit answer --model ollama/llama3        ask a model that you serve, or openai/gpt-4o
+  3  evalkit import vicuna FOLDER                bring in published answers and reviews
 
-  data     questions  80 of our own, English and Chinese; check, generate, contamination
+  data     answer     ask chatbots, over any API; resumes    models  whom it can ask
+           questions  80 of our own, English and Chinese; check, generate, contamination
            import     other tools' questions, answers and reviews
   results  report     tables, charts, one page
 
@@ -42,7 +45,7 @@ def verbs(ctx: click.Context) -> None:
         click.echo(WELCOME.format(version=__version__))
 
 
-for each in (import_, questions, report):
+for each in (answer, import_, models, questions, report):
     verbs.add_command(each)
 
 

@@ -4,6 +4,7 @@ The result goes to stdout, words go to stderr. No verb is named here.
 """
 
 import json
+import os
 import shlex
 import sys
 from collections.abc import Callable, Iterable, Iterator
@@ -19,6 +20,7 @@ from evalkit.errors import BadPath, Unknown
 from evalkit.escape import one_line
 
 if TYPE_CHECKING:
+    from evalkit.catalog import Catalog
     from evalkit.records import Question
     from evalkit.workspace import Workspace
 
@@ -105,6 +107,11 @@ def say(line: str) -> None:
     click.echo(f"evalkit: {one_line(line)}", err=True)
 
 
+def note(line: str) -> None:
+    """One line of what a longer work is doing, on stderr."""
+    click.echo(one_line(line), err=True)
+
+
 def show(line: str) -> None:
     """One line of the result on stdout."""
     click.echo(one_line(line))
@@ -120,7 +127,22 @@ def progress(length: int) -> Iterator[Callable[[int], None]]:
         yield lambda _: None
 
 
-def print_json(verb: str, values: dict[str, Any], files: list[Path], following: str | None) -> None:
+def print_json(
+    verb: str,
+    values: dict[str, Any],
+    files: list[Path],
+    following: str | None,
+    status: str = "done",
+) -> None:
     """The one object that --json promises: an envelope that all verbs share, and their values."""
-    envelope = {"schema": 1, "verb": verb, "status": "done", "files": [str(f) for f in files]}
+    envelope = {"schema": 1, "verb": verb, "status": status, "files": [str(f) for f in files]}
     click.echo(json.dumps({**envelope, "next": following, **values}, ensure_ascii=False))
+
+
+def open_catalog(workspace: "Workspace") -> "Catalog":
+    """The models that can be named in a workspace; what is odd about them is told with it."""
+    from evalkit.catalog import Catalog
+
+    catalog = Catalog.load(workspace.config, os.environ)
+    workspace.told.extend(catalog.told)
+    return catalog

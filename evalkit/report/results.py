@@ -12,6 +12,7 @@ import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field
 
 from evalkit import __version__
+from evalkit.answer import standing
 from evalkit.errors import Missing, Unknown
 from evalkit.records import Answer, Question, Review
 from evalkit.stats import chains, rates
@@ -161,7 +162,8 @@ def results(
     and none where nothing is judged. Raises Unknown for a baseline that is not among the models,
     Missing where none stands out. `sample`: these are not measurements, and the page says so.
     """
-    current, stale = _current(questions, answers, reviews)
+    counted = standing(questions, answers)
+    current, stale = _current(questions, answers, counted, reviews)
     models = sorted({a.model for a in answers} | {name for r in reviews for name in r.shown})
     baseline = _baseline(baseline, models, current)
     categories = {question.id: question.category for question in questions}
@@ -174,7 +176,7 @@ def results(
         models=models,
         questions=len(questions),
         sample=sample,
-        answers=[_answered(model, answers, categories) for model in models],
+        answers=[_answered(model, counted, categories) for model in models],
         reviews=_judged(current, stale),
         relative_score=_rows(RelativeScore, relative),
         pairs=_rows(Pair, rates.pairs(table)),
@@ -185,25 +187,24 @@ def results(
 
 
 def _current(
-    questions: Sequence[Question], answers: Sequence[Answer], reviews: Sequence[Review]
+    questions: Sequence[Question],
+    answers: Sequence[Answer],
+    counted: Sequence[Answer],
+    reviews: Sequence[Review],
 ) -> tuple[list[Review], list[Review]]:
     """Reviews of the bank's questions and of the answers that stand now, and the others.
 
-    The last answer of a model to a question is the one that stands.
+    `counted`: those of the answers that stand.
     """
-    bank = {question.id for question in questions}
-    standing: dict[tuple[str, str], dict[int, str]] = {}
-    for answer in answers:
-        samples = standing.setdefault((answer.question, answer.model), {})
-        samples[answer.sample] = answer.hash
+    bank = {question.id: question for question in questions}
+    hashes: dict[tuple[str, str], set[str]] = {(a.question, a.model): set() for a in answers}
+    for answer in counted:
+        hashes[answer.question, answer.model].add(answer.hash)
     current: list[Review] = []
     stale: list[Review] = []
     for review in reviews:
         seen = zip(review.shown, review.answers, strict=True)
-        same = all(
-            hash_ in standing.get((review.question, model), {0: hash_}).values()
-            for model, hash_ in seen
-        )
+        same = all(hash_ in hashes.get((review.question, model), {hash_}) for model, hash_ in seen)
         (current if same and review.question in bank else stale).append(review)
     return current, stale
 
@@ -232,9 +233,8 @@ def _rows(model: type[Any], table: pd.DataFrame) -> list[Any]:
     return [model.model_validate(row) for row in objects.to_dict("records")]
 
 
-def _answered(model: str, answers: Iterable[Answer], bank: Collection[str]) -> Answered:
-    rows = (answer for answer in answers if answer.model == model and answer.question in bank)
-    own = list({(answer.question, answer.sample): answer for answer in rows}.values())
+def _answered(model: str, counted: Iterable[Answer], bank: Collection[str]) -> Answered:
+    own = [answer for answer in counted if answer.model == model]
     lengths = [sum(map(len, answer.turns)) for answer in own]
     return Answered(
         model=model,

@@ -1,0 +1,284 @@
+"""The catalogue: a model's name -> how it is reached, what it costs, where its key may go.
+
+The shipped `catalog.yaml`, with the `catalog:` of the workspace's `evalkit.yaml` laid over it, and
+`service/model-id` or `http://host/v1#name` for what neither names. It holds names of variables and
+no key, and reaches nothing.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Annotated, Literal
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from evalkit import jsonl, keys, yamlfile
+from evalkit.errors import BadKey, Missing, Unknown
+from evalkit.price import Price
+
+SHIPPED = Path(__file__).with_name("catalog.yaml")
+OLD_NAMES = {"OPENAI_BASE_URL": "OPENAI_API_BASE"}  # what it was called until 2023
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+
+
+def _address(text: str) -> str:
+    try:
+        parts = urlsplit(text)
+        usable = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+    except ValueError:
+        usable = False
+    if not usable:
+        raise ValueError(f"'{text}' is no address; expected http://HOST:PORT/v1")
+    if parts.username or parts.password:
+        raise ValueError("an address with a password in it; give the key by key_env")
+    return text.rstrip("/")
+
+
+def _variable(text: str) -> str:
+    if not _VARIABLE.fullmatch(text) or keys.looks_like_a_key(text):
+        raise ValueError("key_env takes the name of a variable, not a key")
+    return text
+
+
+Address = Annotated[str, AfterValidator(_address)]
+Variable = Annotated[str, AfterValidator(_variable)]
+
+
+class Timeouts(BaseModel):
+    """Seconds after which a call is given up and made again."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    connect: float = Field(10, gt=0)
+    silence: float = Field(120, gt=0)
+    """Without a byte, once a streamed reply has begun: one that is not streamed is silent until
+    it is complete, so only `total` can end it."""
+    total: float = Field(600, gt=0)
+
+
+class Stanza(BaseModel):
+    """What the catalogue says of one model, or of a service and so of all models on it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    provider: str | None = None
+    """A module of `evalkit.providers`."""
+    service: str | None = None
+    """The stanza that says how this model is reached; what stands here goes before it."""
+    model: str | None = None
+    """What the service calls it; None for a service."""
+    about: str | None = None
+    url: Address | None = None
+    url_env: Variable | None = None
+    """The variable whose address goes before `url`, where it is set."""
+    path: str | None = None
+    """Below the address, with {model}; of a checkpoint or a recording: where it lies."""
+    query: dict[str, str] = {}
+    key_env: Variable | None = None
+    """The variable that holds the key; None: no key is sent."""
+    key_header: str | None = None
+    """The header for the bare key; None: `Authorization: Bearer KEY`."""
+    headers: dict[str, str] = {}
+    max_tokens_name: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
+    stream: bool = False
+    timeouts: Timeouts = Timeouts()
+    price: Price | None = None
+    context: int | None = Field(None, gt=0)
+    """Tokens."""
+    template: str | None = None
+    dtype: str | None = None
+    facts: dict[str, str | int | float] = {}
+    """For the report's table of models."""
+    note: str | None = None
+
+    @model_validator(mode="after")
+    def _no_key_inside(self) -> "Stanza":
+        for name, value in [("url", self.url), ("path", self.path), *self.headers.items()]:
+            if value and keys.looks_like_a_key(value):
+                what = f"'{name}' holds what looks like a key; put it into a variable"
+                raise ValueError(f"{what} and name that in key_env")
+        return self
+
+    def over(self, under: "Stanza") -> "Stanza":
+        """What stands here, with what only `under` says; an own address takes no key along."""
+        said = {name: getattr(self, name) for name in self.model_fields_set}
+        rest = {name: getattr(under, name) for name in under.model_fields_set}
+        if {"url", "url_env"} & self.model_fields_set:
+            for name in ("url", "url_env", "key_env", "key_header", "headers"):
+                rest.pop(name, None)
+        return Stanza(**{**rest, **said})
+
+
+class _File(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    catalog: dict[str, Stanza] = {}
+
+
+class _Shipped(BaseModel):
+    """The shipped file is the stanzas alone."""
+
+    model_config = ConfigDict(extra="allow", strict=True)
+
+    __pydantic_extra__: dict[str, Stanza]
+
+
+@dataclass(frozen=True)
+class Model:
+    """One model that can be asked."""
+
+    name: str
+    """What it is called here, and in its rows."""
+    id: str
+    """What the service calls it."""
+    stanza: Stanza
+    """With all that its service says."""
+    url: str | None = None
+
+    @property
+    def origin(self) -> str | None:
+        """Scheme, host and port of the address."""
+        return _origin(self.url) if self.url else None
+
+    @property
+    def is_free(self) -> bool:
+        """It runs on this machine, asks for no key and has no price."""
+        here = self.url is None or is_loopback(urlsplit(self.url).hostname or "")
+        return here and not self.stanza.key_env and not self.stanza.price
+
+
+class Catalog:
+    """All stanzas, the workspace's laid over the shipped ones."""
+
+    def __init__(
+        self,
+        shipped: Mapping[str, Stanza],
+        own: Mapping[str, Stanza],
+        environment: Mapping[str, str],
+    ) -> None:
+        self.told: list[str] = []
+        self._environment = environment
+        self._homes = self._find_homes(shipped)
+        self._ways = {each.key_env: each.url_env for each in shipped.values() if each.url_env}
+        self.stanzas = {**shipped}
+        for name, stanza in own.items():
+            self.stanzas[name] = stanza.over(shipped[name]) if name in shipped else stanza
+
+    @classmethod
+    def load(cls, own: Path, environment: Mapping[str, str]) -> "Catalog":
+        """The shipped catalogue with that of the file `own`, if it exists, laid over it.
+
+        Raises BadFile with every fault of the file.
+        """
+        shipped = yamlfile.load(SHIPPED, _Shipped).__pydantic_extra__
+        stanzas = yamlfile.load(own, _File).catalog if own.exists() else {}
+        return cls(shipped, stanzas, environment)
+
+    def services(self) -> list[str]:
+        """The names behind which any of their models can be named, as in openai/gpt-4o."""
+        return sorted(name for name, each in self.stanzas.items() if _is_service(each))
+
+    def models(self) -> list[str]:
+        """The names of single models."""
+        return sorted(set(self.stanzas) - set(self.services()))
+
+    def variables(self) -> set[str]:
+        """The names of all variables that hold keys."""
+        return {each.key_env for each in self.stanzas.values() if each.key_env}
+
+    def find(self, name: str, key_env: str | None = None) -> Model:
+        """The model of this name, wherever it is reached; `key_env`: whose key goes there instead.
+
+        Raises Unknown with the nearest names, BadKey where a key would leave its home.
+        """
+        if re.match("https?://", name):
+            url, _, model_id = name.partition("#")
+            if not model_id:
+                raise Missing(f"which model is at {url}? Name it: {url}#MODEL")
+            return self.at(model_id, url, key_env)
+        if name in self.stanzas and not _is_service(self.stanzas[name]):
+            return self._reached(name, self.stanzas[name], key_env)
+        service, slash, model_id = name.partition("/")
+        if slash and model_id and service in self.services():
+            known = (self.stanzas[each] for each in self.models())
+            same = (s for s in known if (s.service, s.model) == (service, model_id))
+            stanza = next(same, Stanza(service=service, model=model_id))
+            return self._reached(model_id, stanza, key_env)
+        if name in self.stanzas:
+            raise Missing(f"'{name}' is a service; name one of its models: {name}/MODEL")
+        raise Unknown("model", name, self.models(), "See: evalkit models")
+
+    def at(self, name: str, url: str, key_env: str | None) -> Model:
+        """The model that the server at `url` calls `name`."""
+        try:
+            stanza = Stanza(provider="openai_api", model=name, url=url)
+        except ValidationError as error:
+            raise Missing("; ".join(jsonl.complaints(error, Stanza))) from error
+        return self._reached(name, stanza, key_env)
+
+    # -- inside
+
+    def _reached(self, name: str, stanza: Stanza, key_env: str | None) -> Model:
+        if stanza.service is not None:
+            if stanza.service not in self.services():
+                raise Unknown("service", stanza.service, self.services())
+            stanza = stanza.over(self.stanzas[stanza.service])
+        if key_env is not None:
+            try:
+                stanza = Stanza(key_env=key_env).over(stanza)
+            except ValidationError as error:
+                raise BadKey("; ".join(jsonl.complaints(error, Stanza))) from error
+        model = Model(name, stanza.model or name, stanza, self._url(stanza))
+        if stanza.key_env in self._homes and model.origin:
+            way = self._ways.get(stanza.key_env)
+            keys.check_home(stanza.key_env, model.origin, self._homes[stanza.key_env], way)
+        return model
+
+    def _url(self, stanza: Stanza) -> str | None:
+        found = self._from_environment(stanza.url_env)
+        return found or stanza.url
+
+    def _from_environment(self, variable: str | None) -> str | None:
+        if not variable:
+            return None
+        old = OLD_NAMES.get(variable, "")
+        for name in (variable, old):
+            if value := self._environment.get(name):
+                if name == old:
+                    self.told.append(f"{old} is read as {variable}; set that one instead")
+                try:
+                    return _address(value)
+                except ValueError as error:
+                    raise BadKey(f"{name}: {error}") from error
+        return None
+
+    def _find_homes(self, shipped: Mapping[str, Stanza]) -> dict[str, set[str]]:
+        """Where the keys that the shipped file names may go."""
+        homes: dict[str, set[str]] = {}
+        for stanza in shipped.values():
+            if stanza.key_env:
+                urls = [stanza.url, self._from_environment(stanza.url_env)]
+                homes.setdefault(stanza.key_env, set()).update(_origin(url) for url in urls if url)
+        return homes
+
+
+def _is_service(stanza: Stanza) -> bool:
+    """It has an address and leaves the model to be named behind it."""
+    return stanza.model is None and bool(stanza.url or stanza.url_env)
+
+
+def _origin(url: str) -> str:
+    parts = urlsplit(url)
+    port = parts.port or {"http": 80, "https": 443}[parts.scheme]
+    return f"{parts.scheme}://{parts.hostname}:{port}"
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host is this machine."""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

@@ -1,0 +1,164 @@
+"""evalkit models: whom evalkit can ask, at what price, and whether a server has a model."""
+
+import asyncio
+import os
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from evalkit.cli.verb import (
+    Everywhere,
+    on_a_workspace,
+    open_catalog,
+    open_workspace,
+    print_json,
+    say,
+    show,
+    tell,
+)
+from evalkit.errors import Missing, did_you_mean
+
+if TYPE_CHECKING:
+    from evalkit.catalog import Catalog, Model, Stanza
+
+
+@click.command(short_help="Whom evalkit can ask, and at what price.")
+@click.argument("name", required=False)
+@click.option("--check", is_flag=True, help="Ask the server of NAME whether it has the model.")
+@on_a_workspace
+@click.pass_context
+def models(ctx: click.Context, given: Everywhere, name: str | None, check: bool) -> None:
+    """List the services and models of the catalogue, or all that it says of NAME.
+
+    Behind a service any of its models can be named: openai/gpt-4o, ollama/llama3. The catalog: of
+    an evalkit.yaml in the workspace is laid over what came with evalkit. Prices are dollars for a
+    million tokens, read on the day that stands beside them. No call is made without --check.
+    """
+    if check and name is None:
+        raise click.UsageError("--check needs a NAME")
+    workspace = open_workspace(given.folder)
+    catalog = open_catalog(workspace)
+    tell(workspace)
+    if name is None:
+        _list(given, catalog)
+        return
+    if name in catalog.services() and not check:
+        _print(given, {"service": name, **_told(catalog.stanzas[name])})
+        say(f"Next: evalkit answer --model {name}/MODEL")
+        return
+    model = catalog.find(f"{name}/?" if name in catalog.services() else name)
+    if not check:
+        _print(given, {"name": model.name, "id": model.id, "url": model.url, **_told(model.stanza)})
+        return
+    ctx.exit(_check(given, catalog, model, whole=name in catalog.services()))
+
+
+def _list(given: Everywhere, catalog: "Catalog") -> None:
+    services = [_service(name, catalog.stanzas[name]) for name in catalog.services()]
+    known = [_row(catalog, name) for name in catalog.models()]
+    if given.as_json:
+        print_json("models", {"services": services, "models": known}, [], None)
+        return
+    from evalkit.columns import width
+
+    longest = max(width(each["name"]) for each in (*services, *known))
+    show("any model of these as SERVICE/MODEL")
+    for each in services:
+        key = (
+            "" if not each["key"] else f"   {each['key']}{'' if each['key_set'] else ' (not set)'}"
+        )
+        pad = " " * (longest - width(each["name"]))
+        show(f"  {each['name']}{pad}  {each['about']}{key}")
+    show("and these by their names             dollars for 1M tokens in, out, on the day")
+    for each in known:
+        pad = " " * (longest - width(each["name"]))
+        show(
+            f"  {each['name']}{pad}  {each['service'] or each['provider'] or '-':10}  {_cost(each)}"
+        )
+    say("Next: evalkit answer --model NAME, or evalkit models NAME for all that is known of one")
+
+
+def _cost(each: dict[str, Any]) -> str:
+    price = each["price"]
+    if price is None:
+        return "price unknown" if each["service"] else each["note"] or ""
+    return f"{price['input']:>7.2f}  {price['output']:>7.2f}   {price['date']}"
+
+
+def _service(name: str, stanza: "Stanza") -> dict[str, Any]:
+    return {
+        "name": name,
+        "about": stanza.about or "",
+        "url": stanza.url,
+        "key": stanza.key_env,
+        "key_set": bool(stanza.key_env and os.environ.get(stanza.key_env)),
+    }
+
+
+def _row(catalog: "Catalog", name: str) -> dict[str, Any]:
+    stanza = catalog.stanzas[name]
+    price = stanza.price.model_dump(mode="json") if stanza.price else None
+    said = ("provider", "service", "model", "context", "note")
+    return {"name": name, "price": price, **{each: getattr(stanza, each) for each in said}}
+
+
+def _told(stanza: "Stanza") -> dict[str, Any]:
+    """What a stanza says, without what it leaves to the defaults."""
+    told = stanza.model_dump(mode="json", exclude_defaults=True, exclude={"model", "url"})
+    if stanza.key_env:
+        told["key_set"] = bool(os.environ.get(stanza.key_env))
+    return told
+
+
+def _print(given: Everywhere, told: dict[str, Any]) -> None:
+    if given.as_json:
+        print_json("models", told, [], None)
+        return
+    for name, value in told.items():
+        if isinstance(value, dict):
+            show(f"{name}:")
+            for part, what in value.items():
+                show(f"  {part}: {what}")
+        else:
+            show(f"{name}: {value}")
+    if "price" not in told:
+        show("price: unknown")
+
+
+def _check(given: Everywhere, catalog: "Catalog", model: "Model", *, whole: bool) -> int:
+    """Ask a server for its models; returns the exit code."""
+    from evalkit import providers
+    from evalkit.chat import Failure, Kind
+    from evalkit.keys import Keys
+
+    if model.stanza.provider is None:
+        raise Missing(f"{model.name} has no API to ask")
+    way = providers.load(model.stanza.provider)
+    keys = Keys(os.environ, catalog.variables() | ({model.stanza.key_env or ""} - {""}))
+    provider = way.Provider(model, keys)
+    listing = getattr(provider, "models", None)
+    if listing is None:
+        raise Missing(f"{model.name} is not behind a server that could be asked")
+
+    async def listed() -> list[str] | Failure:
+        try:
+            found: list[str] | Failure = await listing()
+            return found
+        finally:
+            await provider.close()
+
+    found = asyncio.run(listed())
+    if isinstance(found, Failure):
+        say(found.said)
+        return 2 if found.kind in (Kind.KEY, Kind.NO_MODEL) else 1
+    there = whole or model.id in found
+    if given.as_json:
+        values = {"name": model.name, "id": model.id, "there": there, "models": sorted(found)}
+        print_json("models", values, [], None)
+    elif whole:
+        for id_ in sorted(found):
+            show(id_)
+    else:
+        like = "" if there else did_you_mean(model.id, found)
+        show(f"{model.url} {'has' if there else 'does not list'} {model.id}{like and '.'}{like}")
+    return 0 if there else 1

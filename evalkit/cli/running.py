@@ -1,0 +1,269 @@
+"""A run of the runner as a person meets it: what it will do, its progress, Ctrl-C, how it ended.
+
+Knows no verb and no question. Holds the one `asyncio.run`.
+"""
+
+import asyncio
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from typing import Any, Protocol
+
+import click
+
+from evalkit.catalog import Model
+from evalkit.chat import Failure, Kind
+from evalkit.cli.verb import note, say
+from evalkit.errors import Missing, count
+from evalkit.escape import one_line
+from evalkit.keys import tail
+from evalkit.price import Price
+from evalkit.runner import Run, Stop, Work
+
+SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP")  # the last is not on every system
+ASK_FROM = 1.0  # dollars; below, nobody is asked whether to go on
+PLAIN_SECONDS = 10.0  # between lines, where there is no terminal
+PLAIN_SHARE = 0.1  # of all calls
+_LOOK = 0.1  # seconds between two looks at a run
+
+
+def reached(model: Model) -> str:
+    """Where the calls to a model go, and with whose key, for its owner to check."""
+    stanza = model.stanza
+    if model.url is None:
+        return f"recording {stanza.path}" if stanza.path else "on this machine"
+    if stanza.key_env is None:
+        return f"{model.url} (no key sent)"
+    key = os.environ.get(stanza.key_env)
+    shown = f"key {stanza.key_env} {tail(key)}" if key else f"key {stanza.key_env}, not set"
+    return f"{model.url} ({shown})"
+
+
+def priced(model: Model, about: float, most: float) -> str:
+    """What the owed calls to a model cost."""
+    price = model.stanza.price
+    if model.is_free:
+        return "free"
+    if price is None:
+        return "price unknown"
+    return f"about {dollars(about)}, at most {dollars(most)} (prices of {price.date})"
+
+
+def dollars(amount: float) -> str:
+    """Dollars in as many digits as they need."""
+    if 0 < amount < 0.01:
+        return f"${amount:.4f}" if amount >= 0.0001 else "less than $0.0001"
+    return f"${amount:,.2f}"
+
+
+def check_price(models: Sequence[Model], most: float, budget: float | None, *, yes: bool) -> None:
+    """Refuse a budget that cannot hold; ask a person before a dollar or more is spent."""
+    unknown = [m.name for m in models if m.stanza.price is None and not m.is_free]
+    if budget is not None and unknown and not yes:
+        raise Missing(
+            f"the price of {', '.join(unknown)} is unknown, so no budget can hold. "
+            "Give it a `price:` in evalkit.yaml, or --yes to go on without"
+        )
+    asked = sys.stdin.isatty() and sys.stderr.isatty()
+    if asked and not yes and budget is None and most >= ASK_FROM:
+        click.confirm(f"at most {dollars(most)}. Go on?", abort=True, err=True)
+
+
+class Teller:
+    """Says what goes wrong while it does: the first of each kind, or all of them."""
+
+    def __init__(self, *, verbose: bool) -> None:
+        self._verbose = verbose
+        self._told: set[tuple[str, Kind, bool]] = set()
+
+    def __call__(self, work: Work, failure: Failure, wait: float | None) -> None:
+        """Take a failure, and in how many seconds it is tried again."""
+        key = (work.name, failure.kind, wait is None)
+        if (self._verbose or key not in self._told) and not _stops(failure):
+            then = "left owed" if wait is None else f"trying again in {_seconds(wait)}"
+            say(f"{failure.said}; {then}")
+        self._told.add(key)
+
+
+def _stops(failure: Failure) -> bool:
+    """Whether the end of the run will tell of it anyway."""
+    return failure.kind in (Kind.KEY, Kind.QUOTA, Kind.NO_MODEL)
+
+
+class Shown(Protocol):
+    """A way to show progress."""
+
+    def look(self, run: Run) -> None:
+        """Show where the run is."""
+        ...
+
+
+class Plain:
+    """A line now and then, where there is no terminal to draw on."""
+
+    def __init__(self) -> None:
+        self._begun = self._last = time.monotonic()
+        self._shown = 0
+
+    def look(self, run: Run) -> None:
+        """Say a line, where it is time for one."""
+        now = time.monotonic()
+        done, total = sum(work.kept for work in run.works), sum(work.owed for work in run.works)
+        some = done - self._shown >= max(1, PLAIN_SHARE * total)
+        if now - self._last < PLAIN_SECONDS and not (some and now - self._last >= 1):
+            return
+        self._last, self._shown = now, done
+        rate = done / (now - self._begun)
+        parts = [f"{done}/{total} calls", f"{rate:.1f}/s", f"{run.in_flight} in flight"]
+        if spent := sum(work.dollars for work in run.works):
+            parts.append(dollars(spent))
+        if rate and done < total:
+            parts.append(f"eta {_clock((total - done) / rate)}")
+        note("  " + "   ".join(parts))
+
+
+@contextmanager
+def _shown(run: Run) -> Iterator[Shown]:
+    """How progress is shown: bars on a terminal, lines elsewhere."""
+    if not sys.stderr.isatty() or os.environ.get("TERM") == "dumb":
+        yield Plain()
+        return
+    from rich import progress
+    from rich.console import Console
+
+    columns = (
+        progress.TextColumn("  {task.fields[name]}", markup=False),
+        progress.BarColumn(bar_width=24),
+        progress.MofNCompleteColumn(),
+        progress.TextColumn("{task.fields[rest]}", markup=False),
+        progress.TimeRemainingColumn(compact=True),
+    )
+    console = Console(stderr=True)
+    with progress.Progress(*columns, console=console, refresh_per_second=8) as bars:
+        tasks = {
+            work.name: bars.add_task("", total=work.owed, name=one_line(work.name), rest="")
+            for work in run.works
+        }
+        yield _Bars(bars, tasks)
+
+
+class _Bars:
+    def __init__(self, bars: Any, tasks: dict[str, Any]) -> None:
+        self._bars = bars
+        self._tasks = tasks
+
+    def look(self, run: Run) -> None:
+        for work in run.works:
+            speed = self._bars.tasks[self._tasks[work.name]].speed
+            rest = f"{speed:.1f}/s" if speed else ""
+            if work.dollars:
+                rest += f"  {dollars(work.dollars)}"
+            self._bars.update(self._tasks[work.name], completed=work.kept, rest=rest)
+
+
+def perform(run: Run) -> int:
+    """Make all calls of a run; returns the exit code that a signal asks for, 0 without one."""
+    caught: list[int] = []
+
+    async def main() -> None:
+        with _interrupts(lambda number: _interrupted(run, caught, number)), _shown(run) as shown:
+            watching = asyncio.create_task(_watch(run, shown))
+            try:
+                await run.finish()
+            finally:
+                watching.cancel()
+                shown.look(run)
+
+    asyncio.run(main())
+    return 128 + caught[0] if caught else 0
+
+
+async def _watch(run: Run, shown: Shown) -> None:
+    while True:
+        await asyncio.sleep(_LOOK)
+        shown.look(run)
+
+
+def _interrupted(run: Run, caught: list[int], number: int) -> None:
+    caught.append(number)
+    if number == getattr(signal, "SIGHUP", None):
+        with suppress(OSError):  # the terminal is gone, and with it whoever read our words
+            for file in (sys.stdout.fileno(), sys.stderr.fileno()):
+                os.dup2(os.open(os.devnull, os.O_WRONLY), file)
+    if len(caught) > 1:
+        run.drop()
+        return
+    run.stop()
+    if run.in_flight:
+        calls = count(run.in_flight, "call")
+        say(f"stopping: {calls} in flight, waiting (Ctrl-C again to drop them)")
+
+
+@contextmanager
+def _interrupts(take: Callable[[int], None]) -> Iterator[None]:
+    """Give signals to the running loop, which is woken by them."""
+    loop = asyncio.get_running_loop()
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    known = [getattr(signal, name) for name in SIGNALS if hasattr(signal, name)]
+    before = {
+        each: signal.signal(each, lambda number, _: loop.call_soon_threadsafe(take, number))
+        for each in known
+    }
+    try:
+        yield
+    finally:
+        for each, handler in before.items():
+            signal.signal(each, handler)
+
+
+def why_it_stopped(run: Run, stop: Stop, owed: int) -> str:
+    """Why calls to a service, or to a model, ended early, in one line."""
+    kept = sum(work.kept for work in run.works)
+    spent = f", spent {dollars(run.budget.spent)}" if run.budget.spent else ""
+    said = stop.failure.said
+    match stop.failure.kind:
+        case Kind.KEY:
+            return f"{said}. Stopped after {count(stop.calls, 'call')}; {owed} owed."
+        case Kind.QUOTA:
+            return f"{said}. Kept {kept}, owed {owed}{spent}. Add credit, run it again."
+        case Kind.NO_MODEL:
+            return f"{said}. evalkit models {stop.name} --check lists what is there; {owed} owed."
+        case Kind.BUSY:
+            return f"{said} and took no call for too long. Kept {kept}, owed {owed}. Run it again."
+    return f"{said}. Stopped after {count(stop.calls, 'call')}; {owed} owed. Run it again."
+
+
+def over_budget(run: Run, owed: int) -> str:
+    """That a budget is used up."""
+    limit, spent = dollars(run.budget.limit or 0), dollars(run.budget.spent)
+    return f"the next call could pass the budget: spent {spent} of {limit}; {owed} owed."
+
+
+def exit_code(run: Run, owed: int, signalled: int) -> int:
+    """How a run ends: 0 done, 1 something is owed, 2 a key or a model that is none."""
+    if signalled:
+        return signalled
+    if any(stop.failure.kind in (Kind.KEY, Kind.NO_MODEL) for stop in run.stops):
+        return 2
+    return 1 if owed else 0
+
+
+def price_of(model: Model) -> Price | None:
+    """The price by which calls to a model are counted; None where it is free or not known."""
+    return None if model.is_free else model.stanza.price
+
+
+def _seconds(seconds: float) -> str:
+    return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

@@ -1,0 +1,34 @@
+"""Ways to reach a model; one module a way, and the folder is the registry.
+
+A module has a class `Provider(model, keys)`, as `evalkit.chat` describes it. It makes one call at
+a time, when it is told to: it never retries, never waits for a better moment, writes nothing.
+"""
+
+from importlib import import_module
+from pkgutil import iter_modules
+from typing import Protocol, cast
+
+from evalkit.catalog import Model
+from evalkit.chat import Provider
+from evalkit.errors import Unknown
+from evalkit.keys import Keys
+
+
+class Way(Protocol):
+    """What a module of this folder offers."""
+
+    def Provider(self, model: Model, keys: Keys) -> Provider:  # noqa: N802
+        """Reach one model. Raises Missing without the key that it needs, BadKey for a bad one."""
+        ...
+
+
+def names() -> list[str]:
+    """The ways that there are."""
+    return sorted(module.name for module in iter_modules(__path__))
+
+
+def load(name: str) -> Way:
+    """The way called `name`; raises Unknown with the nearest one."""
+    if name not in names():
+        raise Unknown("provider", name, names())
+    return cast(Way, import_module(f"{__name__}.{name}"))

@@ -1,0 +1,89 @@
+"""Replies from a recording: a ledger of bought rows, asked again without key, network or cost.
+
+A request finds its reply by what is asked, to the letter. Where no row was asked just that, by what
+it is about: the question, the models shown and their order, the sample and the turn, so that a
+reworded prompt does not orphan a recording.
+"""
+
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from evalkit import jsonl
+from evalkit.catalog import Model
+from evalkit.chat import Failure, Kind, Reply, Request
+from evalkit.errors import BadFile, Fault, Missing
+from evalkit.keys import Keys
+from evalkit.records import Answer, Bought, Review
+
+
+class Provider:
+    """One model, as far as it was recorded."""
+
+    def __init__(self, model: Model, keys: Keys) -> None:  # noqa: ARG002
+        if model.stanza.path is None:
+            raise Missing(f"no recording of '{model.name}': it needs a `path`")
+        path = Path(model.stanza.path)
+        self.shares = str(path)
+        self._id = model.id
+        self._by_asked: dict[tuple[str, int], Reply] = {}
+        self._by_about: dict[tuple[Any, ...], Reply] = {}
+        for row in _rows(path):
+            text = row.turns[-1] if isinstance(row, Answer) else row.text
+            self._by_asked[row.asked, row.sample] = self._by_about[_about(row)] = _reply(row, text)
+
+    async def reply(self, request: Request) -> Reply | Failure:
+        """Find what was said."""
+        turn = sum(message.role == "user" for message in request.messages)
+        asked = request.asked(self._id), request.sample
+        reply = self._by_asked.get(asked) or self._by_about.get(
+            (request.about, request.sample, turn)
+        )
+        if reply is None:
+            what = " ".join(request.about)
+            return Failure(Kind.NOT_RECORDED, f"{self.shares} holds no reply about {what}")
+        return reply
+
+    async def close(self) -> None:
+        """Nothing is open."""
+
+
+def _rows(path: Path) -> list[Answer | Review]:
+    rows: list[Answer | Review] = []
+    faults: list[Fault] = []
+    for line in jsonl.lines(path):
+        where = f"{path}:{line.number}"
+        model: type[Answer] | type[Review] = Answer
+        try:
+            value = jsonl.parse(line.raw)
+            model = Review if "judge" in value else Answer
+            rows.append(model.model_validate(value))
+        except jsonl.Malformed as error:
+            faults.append(Fault(where, error.what))
+        except ValidationError as error:
+            faults.append(Fault(where, "; ".join(jsonl.complaints(error, model))))
+    if faults:
+        raise BadFile(faults)
+    return rows
+
+
+def _about(row: Answer | Review) -> tuple[Any, ...]:
+    if isinstance(row, Answer):
+        return (row.question,), row.sample, len(row.turns)
+    return (row.question, *row.shown), row.sample, 1
+
+
+def _reply(row: Bought, text: str) -> Reply:
+    return Reply(
+        text=text,
+        served=row.served,
+        usage=row.usage,
+        finish_reason=row.finish_reason,
+        reasoning=row.reasoning,
+        refusal=row.refusal,
+        repaired=row.repaired,
+        sampling=row.sampling,
+        latency=row.latency,
+        time=row.time,
+    )
