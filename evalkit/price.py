@@ -28,6 +28,9 @@ class Price(BaseModel):
     date: datetime.date
     source: str | None = None
 
+    def __str__(self) -> str:
+        return f"${self.input:g} in, ${self.output:g} out (of {self.date})"
+
     def dollars(self, input: float, output: float) -> float:  # noqa: A002
         """What so many tokens cost."""
         return (input * self.input + output * self.output) / 1_000_000

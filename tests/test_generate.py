@@ -1,15 +1,15 @@
 """evalkit questions generate: what is good in a reply is taken, what is not is refused and told."""
 
-import asyncio
 import json
+from contextlib import contextmanager
 
 import pytest
+from chat_server import Behaviour, serving
 from conftest import ROOT, question, tree, write_lines
 
-from evalkit.chat import Reply, Request
 from evalkit.errors import BadFile
 from evalkit.prompts import GeneratePrompt, fill
-from evalkit.questions.generate import Drafts, ask
+from evalkit.questions.generate import Drafts
 from evalkit.records import Question
 from evalkit.yamlfile import load
 
@@ -45,39 +45,48 @@ def drafts(wanted=2, taken=(), category="fermi", language="en"):
     return Drafts(PROMPT, category, wanted, language, "scripted", list(taken), known)
 
 
-class Scripted:
-    """A provider that says what it was told to say, and remembers what it was asked."""
-
-    def __init__(self, *replies):
-        self.replies = list(replies)
-        self.asked: list[Request] = []
-
-    async def reply(self, request):
-        self.asked.append(request)
-        return Reply(self.replies.pop(0))
+@contextmanager
+def saying(*replies):
+    """A chat service that says these texts one after the other, and the last of them for ever."""
+    left = list(replies)
+    with serving(Behaviour(text=lambda _: left.pop(0) if len(left) > 1 else left[0])) as server:
+        yield server
 
 
-def test_a_model_is_asked_until_all_are_there():
+def test_a_model_is_asked_until_all_are_there(evalkit, tmp_path):
     first = said(*map(written, SUBJECTS[:3]), written(SUBJECTS[0].upper()), {"turns": "no list"})
-    model = Scripted(first, "I am sorry.", said(*map(written, SUBJECTS[3:])), "never reached")
-    found = drafts(wanted=6)
-    asyncio.run(ask(model, found))
-    assert [q.turns[0] for q in found.questions] == SUBJECTS[:6]
-    assert found.owed == 0 and len(model.asked) == 3
-    texts = [request.messages[-1].text for request in model.asked]
+    with saying(first, "I am sorry.", said(*map(written, SUBJECTS[3:])), "never said") as server:
+        args = ("--category", "fermi", "--n", 6, "--bank", "mine")
+        ran = evalkit("questions", "generate", *args, "--model", f"{server.url}#scripted")
+    assert ran.code == 0, ran.err
+    rows = [json.loads(row) for row in (tmp_path / "questions/mine.jsonl").read_text().splitlines()]
+    assert [row["turns"] for row in rows] == [[turn] for turn in SUBJECTS[:6]]
+    assert {row["source"] for row in rows} == {"scripted"}
+    assert ran.out == "mine: 6 of 6 fermi questions, 6 new, 4 refused\n"
+    texts = [call.body["messages"][-1]["content"] for call in server.calls]
     assert [text.split(" new")[0] for text in texts] == ["Write 5", "Write 3", "Write 3"]
     assert SUBJECTS[0] not in texts[0] and SUBJECTS[0] in texts[1] and SUBJECTS[2] in texts[2]
-    whys = [refused.why for refused in found.refused]
-    assert whys[0] == f"the same as {found.questions[0].id}"
-    assert whys[1] == "'turns' should be a list, found text"
-    assert whys[2] == "no JSON object with turns in the reply"
+    whys = [line for line in ran.lines if line.startswith("refused: ")]
+    assert whys[0].startswith(f"refused: the same as {rows[0]['id']}")
+    assert whys[1].startswith("refused: 'turns' should be a list, found text")
+    assert whys[2].startswith("refused: no JSON object with turns in the reply")
 
 
-def test_asking_ends_where_it_leads_nowhere():
-    model = Scripted(*["No."] * 99)
-    found = drafts(wanted=6)
-    asyncio.run(ask(model, found))
-    assert (found.owed, found.replies) == (6, 6)
+def test_asking_ends_where_it_leads_nowhere(evalkit, tmp_path):
+    with saying("No.") as server:
+        args = ("--category", "fermi", "--n", 6, "--bank", "mine")
+        ran = evalkit("questions", "generate", *args, "--model", f"{server.url}#scripted")
+    assert ran.code == 1
+    assert len(server.calls) == 6 and not (tmp_path / "questions").exists()
+
+
+def test_a_model_that_cannot_be_asked_leaves_nothing(evalkit, tmp_path):
+    with serving(Behaviour(key="sk-right")) as server:
+        args = ("--category", "fermi", "--model", f"{server.url}#scripted")
+        ran = evalkit("questions", "generate", *args)
+    assert ran.code == 2 and len(server.calls) == 1
+    assert any("wants a key (401)" in line for line in ran.lines), ran.err
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_what_is_ours_is_not_the_models_to_say():
@@ -376,10 +385,10 @@ def test_a_broken_bank_elsewhere_is_not_in_the_way_but_its_own_is(evalkit, tmp_p
     ("args", "told"),
     [
         (["--category", "fermy"], "no category 'fermy'. Did you mean 'fermi'?"),
-        (["--category", "fermi"], "who shall write them? --show-prompt prints what to ask any"),
+        (["--category", "fermi"], "who shall write them? Give --model NAME. --show-prompt"),
         (
-            ["--category", "fermi", "--model", "gpt-4"],
-            "'gpt-4' cannot be reached from here yet. --show",
+            ["--category", "fermi", "--model", "gpt4"],
+            "no model 'gpt4'. Did you mean 'gpt-4",
         ),
         (["--category", "fermi", "--language", "english", "--reply", "good"], "no code of a lang"),
         (["--category", "fermi", "--n", "0", "--reply", "x"], "invalid value for '--n'"),

@@ -2,7 +2,6 @@
 
 import json
 import math
-import os
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -29,7 +28,6 @@ if TYPE_CHECKING:
     from evalkit.answer import Asking, Settings
     from evalkit.catalog import Catalog, Model
     from evalkit.chat import Reply, Request
-    from evalkit.keys import Keys
     from evalkit.ledger import Writer
     from evalkit.records import Answer, Question
     from evalkit.runner import Run, Work
@@ -215,7 +213,6 @@ def _models(catalog: "Catalog", names: tuple[str, ...], way: Way) -> "list[Model
 
 
 def _model(catalog: "Catalog", spec: str, way: Way) -> "Model":
-    from evalkit import providers
     from evalkit.catalog import Model, Stanza
 
     if way.replay is not None:
@@ -228,16 +225,6 @@ def _model(catalog: "Catalog", spec: str, way: Way) -> "Model":
         model = catalog.at(spec, way.base_url, way.key_env)
     else:
         model = catalog.find(spec, way.key_env)
-    if model.stanza.provider is None:
-        by_hand = f"evalkit import answers FILE --model {model.name}"
-        raise Missing(f"{model.name} has no API. Import what it said: {by_hand}")
-    if model.stanza.provider == "hf_local":
-        served = f"evalkit answer --model http://localhost:8000/v1#{model.name}"
-        raise Missing(
-            f"{model.name} is a checkpoint, which this release does not load itself. "
-            f"Serve it and point at it:  {served}"
-        )
-    providers.load(model.stanza.provider)
     if way.timeout is not None:
         timeouts = model.stanza.timeouts.model_copy(update={"total": way.timeout})
         model = replace(model, stanza=model.stanza.model_copy(update={"timeouts": timeouts}))
@@ -304,16 +291,13 @@ def _ask(
     **_: Any,
 ) -> int:
     from evalkit.cli import running
-    from evalkit.keys import Keys
     from evalkit.price import Budget
     from evalkit.runner import Run
 
-    named = {plan.model.stanza.key_env for plan in plans} | catalog.variables()
-    keys = Keys(os.environ, filter(None, named))
     asked = [plan for plan in plans if plan.owed]
+    works = [_work(plan, writers[plan.model.name], catalog) for plan in asked]
     models = [plan.model for plan in asked]
     running.check_price(models, sum(plan.most for plan in asked), budget, yes=yes)
-    works = [_work(plan, writers[plan.model.name], keys) for plan in asked]
     teller = running.Teller(verbose=verbose)
     run = Run(works, Budget(budget), teller, concurrency=concurrency, deadline=deadline)
     signalled = running.perform(run) if works else 0
@@ -321,9 +305,8 @@ def _ask(
     return running.exit_code(run, owed, signalled)
 
 
-def _work(plan: _Plan, writer: "Writer[Answer]", keys: "Keys") -> "Work":
-    from evalkit import providers
-    from evalkit.cli.running import price_of
+def _work(plan: _Plan, writer: "Writer[Answer]", catalog: "Catalog") -> "Work":
+    from evalkit.cli.running import provider_of
     from evalkit.runner import Work
 
     def keep(request: "Request", reply: "Reply", dollars: float | None) -> "Request | None":
@@ -337,14 +320,13 @@ def _work(plan: _Plan, writer: "Writer[Answer]", keys: "Keys") -> "Work":
         plan.asking.take(row)
         return plan.asking.following(request, reply.text)
 
-    way = providers.load(plan.model.stanza.provider or "")
     return Work(
         name=plan.model.name,
-        provider=way.Provider(plan.model, keys),
+        provider=provider_of(plan.model, catalog),
         requests=plan.asking.requests(),
         keep=keep,
         owed=plan.calls,
-        price=price_of(plan.model),
+        price=plan.model.stanza.price,
         free=plan.model.is_free,
     )
 
@@ -354,13 +336,7 @@ def _finished(given: Everywhere, bank: str, plans: list[_Plan], run: "Run", sign
     from evalkit.cli import running
 
     owed = sum(plan.owed for plan in plans)
-    for stop in run.stops:
-        say(running.why_it_stopped(run, stop, owed))
-    if run.over_budget:
-        say(running.over_budget(run, owed))
-    if run.error:
-        for line in run.error.lines():
-            say(line)
+    running.tell_end(run, owed)
     status = "stopped" if run.stops or run.error or signalled else "owed" if owed else "done"
     if given.as_json:
         _print_json(given, bank, plans, run, status)

@@ -127,15 +127,10 @@ def _print(given: Everywhere, told: dict[str, Any]) -> None:
 
 def _check(given: Everywhere, catalog: "Catalog", model: "Model", *, whole: bool) -> int:
     """Ask a server for its models; returns the exit code."""
-    from evalkit import providers
     from evalkit.chat import Failure, Kind
-    from evalkit.keys import Keys
+    from evalkit.cli.running import provider_of
 
-    if model.stanza.provider is None:
-        raise Missing(f"{model.name} has no API to ask")
-    way = providers.load(model.stanza.provider)
-    keys = Keys(os.environ, catalog.variables() | ({model.stanza.key_env or ""} - {""}))
-    provider = way.Provider(model, keys)
+    provider = provider_of(model, catalog)
     listing = getattr(provider, "models", None)
     if listing is None:
         raise Missing(f"{model.name} is not behind a server that could be asked")

@@ -11,7 +11,9 @@ import click
 from evalkit.cli.verb import (
     Everywhere,
     Verbs,
+    note,
     on_a_workspace,
+    open_catalog,
     open_workspace,
     print_json,
     progress,
@@ -21,6 +23,8 @@ from evalkit.cli.verb import (
 from evalkit.errors import BadFile, BadPath, Fault, Missing, Unknown, count
 
 if TYPE_CHECKING:
+    from evalkit.catalog import Catalog, Model
+    from evalkit.chat import Reply, Request
     from evalkit.questions.check import Bank
     from evalkit.questions.generate import Drafts
     from evalkit.workspace import Workspace
@@ -184,7 +188,11 @@ def _tell_findings(
     multiple=True,
     help="What a chatbot said to the prompt, as a text file; can be repeated.",
 )
-@click.option("--model", metavar="NAME", help="Who said it: stands in `source` of each question.")
+@click.option(
+    "--model",
+    metavar="NAME",
+    help="Whom to ask, or with --reply who said it: stands in `source` of each question.",
+)
 @click.option("--show-prompt", is_flag=True, help="Print what is to be asked, and end.")
 @on_a_workspace
 @click.pass_context
@@ -201,13 +209,19 @@ def generate(
 ) -> None:
     """Write new questions into a bank, with references, checklists and tests.
 
-    --show-prompt prints what to ask any chatbot, --reply takes in what it said. Questions that are
-    malformed, lack what their category needs, or are nearly the same as one of a bank that is
+    --model asks a model, as evalkit answer does, in several calls if need be. Without it,
+    --show-prompt prints what to ask any chatbot and --reply takes in what it said. Questions that
+    are malformed, lack what their category needs, or are nearly the same as one of a bank that is
     here, are refused with the reason. Exit 1 while the bank has fewer than --n.
     """
     from evalkit import jsonl
 
     workspace = open_workspace(given.folder)
+    asked = None
+    if model and not replies and not show_prompt:
+        catalog = open_catalog(workspace)
+        asked = catalog.find(model)
+        model = asked.name
     if not re.fullmatch(r"[a-z]{2,3}(-[A-Za-z0-9]+)*", language):
         raise Missing(f"'{language}' is no code of a language: en, zh, de, pt-BR, ...")
     new = f"new-{category}" if language == "en" else f"new-{language}-{category}"
@@ -216,10 +230,10 @@ def generate(
     if show_prompt:
         _show_prompt(given, drafts)
         return
-    if not replies:
-        whom = f"'{model}' cannot be reached from here yet." if model else "who shall write them?"
-        raise Missing(f"{whom} {BY_HAND}")
+    if not replies and not asked:
+        raise Missing(f"who shall write them? Give --model NAME. {BY_HAND}")
     standing = len(drafts.questions)
+    failed = _ask(asked, catalog, drafts) if asked else 0
     for name in replies:
         drafts.take(jsonl.text(Path(name)))
     files = []
@@ -241,7 +255,36 @@ def generate(
         has = f"{len(drafts.questions)} of {count(wanted, f'{category} question')}"
         show(f"{bank}: {has}, {len(added)} new, {len(drafts.refused)} refused")
     say(f"Next: read them, then {step}" if files else f"Next: {BY_HAND}")
-    ctx.exit(1 if drafts.owed > 0 else 0)
+    ctx.exit(failed or (1 if drafts.owed > 0 else 0))
+
+
+def _ask(model: "Model", catalog: "Catalog", drafts: "Drafts") -> int:
+    """Ask a model for all that are owed; returns the exit code where that was cut short, or 0."""
+    from evalkit.cli import running
+    from evalkit.price import Budget
+    from evalkit.questions.generate import AT_ONCE
+    from evalkit.runner import Run, Work
+
+    def keep(_: "Request", reply: "Reply", __: float | None) -> "Request | None":
+        drafts.take(reply.text)
+        return drafts.request()
+
+    first = drafts.request()
+    work = Work(
+        name=model.name,
+        provider=running.provider_of(model, catalog),
+        requests=iter([first] if first else []),
+        keep=keep,
+        owed=-(-drafts.owed // AT_ONCE),
+        price=model.stanza.price,
+        free=model.is_free,
+    )
+    price = "free" if model.is_free else f"price per 1M tokens: {model.stanza.price or 'unknown'}"
+    note(f"  {model.name}   {running.reached(model)}   {price}")
+    run = Run([work], Budget(), running.Teller(verbose=False))
+    signalled = running.perform(run)
+    running.tell_end(run, drafts.owed)
+    return running.exit_code(run, 0, signalled)
 
 
 def _drafts(

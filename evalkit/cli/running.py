@@ -15,13 +15,13 @@ from typing import Any, Protocol
 
 import click
 
-from evalkit.catalog import Model
-from evalkit.chat import Failure, Kind
+from evalkit import providers
+from evalkit.catalog import Catalog, Model
+from evalkit.chat import Failure, Kind, Provider
 from evalkit.cli.verb import note, say
 from evalkit.errors import Missing, count
 from evalkit.escape import one_line
-from evalkit.keys import tail
-from evalkit.price import Price
+from evalkit.keys import Keys, tail
 from evalkit.runner import Run, Stop, Work
 
 SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP")  # the last is not on every system
@@ -222,8 +222,19 @@ def _interrupts(take: Callable[[int], None]) -> Iterator[None]:
             signal.signal(each, handler)
 
 
-def why_it_stopped(run: Run, stop: Stop, owed: int) -> str:
-    """Why calls to a service, or to a model, ended early, in one line."""
+def tell_end(run: Run, owed: int) -> None:
+    """Say why a run ended early, where it did, each reason in one line."""
+    for stop in run.stops:
+        say(_why_it_stopped(run, stop, owed))
+    if run.over_budget:
+        limit, spent = dollars(run.budget.limit or 0), dollars(run.budget.spent)
+        say(f"the next call could pass the budget: spent {spent} of {limit}; {owed} owed.")
+    if run.error:
+        for line in run.error.lines():
+            say(line)
+
+
+def _why_it_stopped(run: Run, stop: Stop, owed: int) -> str:
     kept = sum(work.kept for work in run.works)
     spent = f", spent {dollars(run.budget.spent)}" if run.budget.spent else ""
     said = stop.failure.said
@@ -239,12 +250,6 @@ def why_it_stopped(run: Run, stop: Stop, owed: int) -> str:
     return f"{said}. Stopped after {count(stop.calls, 'call')}; {owed} owed. Run it again."
 
 
-def over_budget(run: Run, owed: int) -> str:
-    """That a budget is used up."""
-    limit, spent = dollars(run.budget.limit or 0), dollars(run.budget.spent)
-    return f"the next call could pass the budget: spent {spent} of {limit}; {owed} owed."
-
-
 def exit_code(run: Run, owed: int, signalled: int) -> int:
     """How a run ends: 0 done, 1 something is owed, 2 a key or a model that is none."""
     if signalled:
@@ -254,9 +259,20 @@ def exit_code(run: Run, owed: int, signalled: int) -> int:
     return 1 if owed else 0
 
 
-def price_of(model: Model) -> Price | None:
-    """The price by which calls to a model are counted; None where it is free or not known."""
-    return None if model.is_free else model.stanza.price
+def provider_of(model: Model, catalog: Catalog) -> Provider:
+    """The way to a model, with its key. Raises Missing or BadKey where there is no such way."""
+    stanza = model.stanza
+    if stanza.provider is None:
+        by_hand = f"evalkit import answers FILE --model {model.name}"
+        raise Missing(f"{model.name} has no API. Import what it said: {by_hand}")
+    if stanza.provider == "hf_local":
+        served = f"--model http://localhost:8000/v1#{model.name}"
+        raise Missing(
+            f"{model.name} is a checkpoint, which this release does not load itself. "
+            f"Serve it and point at it: {served}"
+        )
+    named = catalog.variables() | ({stanza.key_env} if stanza.key_env else set())
+    return providers.load(stanza.provider).Provider(model, Keys(os.environ, named))
 
 
 def _seconds(seconds: float) -> str:

@@ -13,7 +13,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from evalkit import jsonl
-from evalkit.chat import Failure, Message, Provider, Request, Sampling
+from evalkit.chat import Message, Request, Sampling
 from evalkit.prompts import GeneratePrompt, fill
 from evalkit.questions import check
 from evalkit.records import Question, short_hash
@@ -127,16 +127,6 @@ class Drafts:
             self.refused.append(Refused(_first(value), "; ".join(whys)))
         else:
             self.questions.append(question)
-
-
-async def ask(provider: Provider, drafts: Drafts) -> Failure | None:
-    """Ask a model until all questions are there, asking on would lead nowhere, or a call fails."""
-    while request := drafts.request():
-        reply = await provider.reply(request)
-        if isinstance(reply, Failure):
-            return reply
-        drafts.take(reply.text)
-    return None
 
 
 def _objects(text: str) -> Iterator[dict[str, Any] | Refused]:
