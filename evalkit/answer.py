@@ -8,7 +8,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from evalkit.chat import Message, Reply, Request, Sampling
+from evalkit.chat import Message, Reply, Request, Sampling, bought
 from evalkit.records import Answer, Question, short_hash
 
 TEMPERATURES = {"writing": 0.7, "roleplay": 0.7}  # by category: where there is no one right answer
@@ -95,18 +95,7 @@ class Asking:
             model=self._model,
             turns=(*before, reply.text),
             question_hash=short_hash(self._questions[request.about[0]].turns),
-            served=reply.served,
-            asked=request.asked(self._id),
-            sample=request.sample,
-            reasoning=reply.reasoning,
-            usage=reply.usage,
-            dollars=dollars,
-            latency=reply.latency,
-            finish_reason=reply.finish_reason,
-            time=reply.time,
-            repaired=reply.repaired,
-            refusal=reply.refusal,
-            sampling=None if reply.sampling is None else dict(reply.sampling),
+            **bought(request, reply, self._id, dollars),
         )
 
     def take(self, row: Answer) -> None:

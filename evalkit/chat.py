@@ -7,7 +7,7 @@ no service.
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 from evalkit.records import Usage, short_hash
 
@@ -80,6 +80,24 @@ class Reply:
     """Seconds from sending to the last byte."""
     time: str | None = None
     """When it came, ISO 8601 in UTC."""
+
+
+def bought(request: Request, reply: Reply, model_id: str, dollars: float | None) -> dict[str, Any]:
+    """The fields that a call leaves in its row, whoever was asked: those of `records.Bought`."""
+    return {
+        "asked": request.asked(model_id),
+        "sample": request.sample,
+        "served": reply.served,
+        "reasoning": reply.reasoning,
+        "usage": reply.usage,
+        "dollars": dollars,
+        "latency": reply.latency,
+        "finish_reason": reply.finish_reason,
+        "time": reply.time,
+        "repaired": reply.repaired,
+        "refusal": reply.refusal,
+        "sampling": None if reply.sampling is None else dict(reply.sampling),
+    }
 
 
 class Kind(StrEnum):

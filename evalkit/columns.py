@@ -10,12 +10,17 @@ def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
     return [
         "  ".join(
             [
-                name + " " * (first - width(name)),
+                padded(name, first),
                 *(" " * (w - width(cell)) + cell for cell, w in zip(cells, others, strict=True)),
             ]
         ).rstrip()
         for name, *cells in rows
     ]
+
+
+def padded(text: str, wide: int) -> str:
+    """`text` with blanks behind it, up to so many columns."""
+    return text + " " * (wide - width(text))
 
 
 def width(text: str) -> int:

@@ -45,6 +45,7 @@ class Work:
     kept: int = 0
     calls: int = 0
     """Made, those that failed included."""
+    in_flight: int = 0
     dollars: float = 0.0
     """Of those whose cost is known."""
     unpriced: int = 0
@@ -135,7 +136,7 @@ class Run:
     @property
     def in_flight(self) -> int:
         """Calls under way."""
-        return sum(lane.pace.in_flight for lane in self._lanes)
+        return sum(work.in_flight for work in self.works)
 
     @property
     def cuts(self) -> int:
@@ -240,6 +241,7 @@ class Run:
             elif not came.billed:
                 cost = 0.0
         finally:
+            work.in_flight -= 1
             lane.pace.end(_clock(), started, came)
             self.budget.end(worst, cost)
             for each in self._lanes:
@@ -261,6 +263,7 @@ class Run:
                 if delay == 0 and self.budget.holds(worst):
                     self.budget.start(worst)
                     work.calls += 1
+                    work.in_flight += 1
                     return lane.pace.start(_clock(), tokens)
                 await lane.change(delay if 0 < delay < float("inf") else None)
         return None

@@ -254,7 +254,7 @@ def _preflight(
 ) -> None:
     """What is about to happen: who is asked, where, with whose key, for how much."""
     from evalkit.cli.running import priced, reached
-    from evalkit.columns import width
+    from evalkit.columns import padded, width
 
     categories = len({question.category for question in questions})
     what = f"{count(len(questions), 'question')} · {categories} "
@@ -263,8 +263,8 @@ def _preflight(
     for plan in plans:
         owed = f"{plan.owed} owed" + (f" ({plan.calls} calls)" if plan.calls > plan.owed else "")
         kept = f", {plan.kept} kept" if plan.kept else ""
-        name = plan.model.name + " " * (longest - width(plan.model.name))
-        parts = [f"  {name}", f"{owed}{kept}", reached(plan.model)]
+        name = f"  {padded(plan.model.name, longest)}"
+        parts = [name, f"{owed}{kept}", reached(plan.model)]
         if plan.calls:
             parts.append(priced(plan.model, plan.about, plan.most))
         note("   ".join(parts))
@@ -334,6 +334,7 @@ def _work(plan: _Plan, writer: "Writer[Answer]", catalog: "Catalog") -> "Work":
 def _finished(given: Everywhere, bank: str, plans: list[_Plan], run: "Run", signalled: int) -> int:
     """Say how it ended; returns how many answers are owed."""
     from evalkit.cli import running
+    from evalkit.columns import width
 
     owed = sum(plan.owed for plan in plans)
     running.tell_end(run, owed)
@@ -341,15 +342,17 @@ def _finished(given: Everywhere, bank: str, plans: list[_Plan], run: "Run", sign
     if given.as_json:
         _print_json(given, bank, plans, run, status)
     else:
+        longest = max(width(plan.model.name) for plan in plans)
         for plan in plans:
-            show(_line(plan, run))
+            show(_line(plan, run, longest))
     say(f"Next: {_next(given, bank, owed)}")
     return owed
 
 
-def _line(plan: _Plan, run: "Run") -> str:
+def _line(plan: _Plan, run: "Run", longest: int) -> str:
     """What one chatbot gave, in one line."""
     from evalkit.cli.running import dollars
+    from evalkit.columns import padded
 
     seen = _counts(plan, run)
     kept, new = plan.kept, seen["done"] - plan.kept
@@ -362,7 +365,7 @@ def _line(plan: _Plan, run: "Run") -> str:
         parts.append(dollars(seen["usd"]))
     if seen["calls_of_unknown_cost"]:
         parts.append("cost unknown")
-    return f"{plan.model.name}: {'   '.join(parts)}"
+    return "   ".join([padded(plan.model.name, longest), *parts])
 
 
 def _counts(plan: _Plan, run: "Run | None") -> dict[str, Any]:

@@ -43,12 +43,15 @@ def models(ctx: click.Context, given: Everywhere, name: str | None, check: bool)
         _list(given, catalog)
         return
     if name in catalog.services() and not check:
-        _print(given, {"service": name, **_told(catalog.stanzas[name])})
+        _print(
+            given, {"service": name, **_told(catalog.stanzas[name])}, price="of each model its own"
+        )
         say(f"Next: evalkit answer --model {name}/MODEL")
         return
     model = catalog.find(f"{name}/?" if name in catalog.services() else name)
     if not check:
-        _print(given, {"name": model.name, "id": model.id, "url": model.url, **_told(model.stanza)})
+        told = {"name": model.name, "id": model.id, **({"url": model.url} if model.url else {})}
+        _print(given, {**told, **_told(model.stanza)}, price="free" if model.is_free else "unknown")
         return
     ctx.exit(_check(given, catalog, model, whole=name in catalog.services()))
 
@@ -59,30 +62,30 @@ def _list(given: Everywhere, catalog: "Catalog") -> None:
     if given.as_json:
         print_json("models", {"services": services, "models": known}, [], None)
         return
-    from evalkit.columns import width
+    from evalkit.columns import padded, width
 
     longest = max(width(each["name"]) for each in (*services, *known))
-    show("any model of these as SERVICE/MODEL")
+    about = max(width(each["about"]) for each in services)
+    show(f"{padded('service', longest)}  any model of it is SERVICE/MODEL")
     for each in services:
-        key = (
-            "" if not each["key"] else f"   {each['key']}{'' if each['key_set'] else ' (not set)'}"
-        )
-        pad = " " * (longest - width(each["name"]))
-        show(f"  {each['name']}{pad}  {each['about']}{key}")
-    show("and these by their names             dollars for 1M tokens in, out, on the day")
+        key = f"{each['key']}{'' if each['key_set'] else ' (not set)'}" if each["key"] else "no key"
+        show(f"{padded(each['name'], longest)}  {padded(each['about'], about)}  {key}")
+    show("")
+    show(f"{padded('model', longest)}  {'service':10}  $ for 1M tokens in, out, read on")
     for each in known:
-        pad = " " * (longest - width(each["name"]))
-        show(
-            f"  {each['name']}{pad}  {each['service'] or each['provider'] or '-':10}  {_cost(each)}"
-        )
+        show(f"{padded(each['name'], longest)}  {each['service'] or '-':10}  {_cost(each)}")
     say("Next: evalkit answer --model NAME, or evalkit models NAME for all that is known of one")
 
 
 def _cost(each: dict[str, Any]) -> str:
     price = each["price"]
-    if price is None:
-        return "price unknown" if each["service"] else each["note"] or ""
-    return f"{price['input']:>7.2f}  {price['output']:>7.2f}   {price['date']}"
+    if price is not None:
+        return f"{price['input']:>7.2f}  {price['output']:>7.2f}   {price['date']}"
+    if each["provider"] == "hf_local":
+        return "a checkpoint of your own: serve it, then --model http://HOST/v1#NAME"
+    if each["provider"] is None and each["service"] is None:
+        return "no API: evalkit import answers FILE"
+    return "price unknown"
 
 
 def _service(name: str, stanza: "Stanza") -> dict[str, Any]:
@@ -110,7 +113,8 @@ def _told(stanza: "Stanza") -> dict[str, Any]:
     return told
 
 
-def _print(given: Everywhere, told: dict[str, Any]) -> None:
+def _print(given: Everywhere, told: dict[str, Any], price: str) -> None:
+    """All that is known of one thing; `price`: what to say of it where the catalogue has none."""
     if given.as_json:
         print_json("models", told, [], None)
         return
@@ -122,7 +126,7 @@ def _print(given: Everywhere, told: dict[str, Any]) -> None:
         else:
             show(f"{name}: {value}")
     if "price" not in told:
-        show("price: unknown")
+        show(f"price: {price}")
 
 
 def _check(given: Everywhere, catalog: "Catalog", model: "Model", *, whole: bool) -> int:

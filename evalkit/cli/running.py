@@ -118,7 +118,7 @@ class Plain:
             return
         self._last, self._shown = now, done
         rate = done / (now - self._begun)
-        parts = [f"{done}/{total} calls", f"{rate:.1f}/s", f"{run.in_flight} in flight"]
+        parts = [f"{done}/{total} calls", f"{rate:.1f}/s", _in_flight(run, run.in_flight)]
         if spent := sum(work.dollars for work in run.works):
             parts.append(dollars(spent))
         if rate and done < total:
@@ -159,10 +159,18 @@ class _Bars:
     def look(self, run: Run) -> None:
         for work in run.works:
             speed = self._bars.tasks[self._tasks[work.name]].speed
-            rest = f"{speed:.1f}/s" if speed else ""
+            parts = [f"{speed:.1f}/s"] if speed else []
             if work.dollars:
-                rest += f"  {dollars(work.dollars)}"
+                parts.append(dollars(work.dollars))
+            if work.kept < work.owed:
+                parts.append(_in_flight(run, work.in_flight))
+            rest = "  ".join(parts)
             self._bars.update(self._tasks[work.name], completed=work.kept, rest=rest)
+
+
+def _in_flight(run: Run, calls: int) -> str:
+    """Calls under way, and whether they are fewer than they were because a service wants it so."""
+    return f"{calls} in flight" + (", slowed by 429" if run.cuts else "")
 
 
 def perform(run: Run) -> int:
