@@ -52,22 +52,26 @@ class Asking:
         self._id = model_id
         self._questions = {question.id: question for question in questions}
         self._settings = settings
-        self._rows: dict[tuple[str, int, str], Answer] = {}
-        for row in rows:
-            self.take(row)
+        self._rows = {(row.question, row.sample, row.asked): row for row in rows}
+        self._state = {
+            (question.id, sample): self._walk(question, sample)
+            for sample in range(settings.samples)
+            for question in questions
+        }
+        """Of each answer: the turn that is owed, or its last row."""
 
     @property
     def total(self) -> int:
         """Answers that the whole bank takes, samples included."""
-        return len(self._questions) * self._settings.samples
+        return len(self._state)
 
     def complete(self) -> list[Answer]:
         """The answers that are here, asked just so and to their last turn."""
-        return [found for found in self._walks() if isinstance(found, Answer)]
+        return [found for found in self._state.values() if isinstance(found, Answer)]
 
     def requests(self) -> Iterator[Request]:
         """The first owed turn of each answer that is not complete."""
-        return (found for found in self._walks() if isinstance(found, Request))
+        return (found for found in self._state.values() if isinstance(found, Request))
 
     def calls(self) -> Iterator[tuple[Request, int]]:
         """Every call that is owed, to put a price on: as far as its words are known, and how many
@@ -83,6 +87,8 @@ class Asking:
 
     def asked_otherwise(self) -> int:
         """Answers that count now and will not once those that are owed have come."""
+        if not self._rows:
+            return 0
         owed = {(request.about[0], request.sample) for request in self.requests()}
         counted = standing(self._questions.values(), self._rows.values())
         return sum((row.question, row.sample) in owed for row in counted)
@@ -98,23 +104,12 @@ class Asking:
             **bought(request, reply, self._id, dollars),
         )
 
-    def take(self, row: Answer) -> None:
-        """A row is on disk: what it holds is owed no more."""
+    def take(self, row: Answer) -> Request | None:
+        """A row is on disk: returns the next turn of its question, or None after the last."""
         self._rows[row.question, row.sample, row.asked] = row
-
-    def following(self, request: Request, said: str) -> Request | None:
-        """The question's next turn, after what was said to this one; None after the last."""
-        question = self._questions[request.about[0]]
-        turn = _turn(request)
-        if turn == len(question.turns):
-            return None
-        more = (Message("assistant", said), Message("user", question.turns[turn]))
-        return replace(request, messages=(*request.messages, *more))
-
-    def _walks(self) -> Iterator[Answer | Request]:
-        for sample in range(self._settings.samples):
-            for question in self._questions.values():
-                yield self._walk(question, sample)
+        found = self._walk(self._questions[row.question], row.sample)
+        self._state[row.question, row.sample] = found
+        return found if isinstance(found, Request) else None
 
     def _walk(self, question: Question, sample: int) -> Answer | Request:
         """The first turn of a question that is owed, or its answer where every turn has its row."""
@@ -128,10 +123,11 @@ class Asking:
             row = self._rows.get((question.id, sample, request.asked(self._id)))
             if row is None:
                 return request
-            following = self.following(request, row.turns[-1])
-            if following is None:
+            turn = _turn(request)
+            if turn == len(question.turns):
                 return row
-            request = following
+            more = (Message("assistant", row.turns[-1]), Message("user", question.turns[turn]))
+            request = replace(request, messages=(*request.messages, *more))
 
 
 def standing(questions: Iterable[Question], answers: Iterable[Answer]) -> list[Answer]:

@@ -317,8 +317,7 @@ def _work(plan: _Plan, writer: "Writer[Answer]", catalog: "Catalog") -> "Work":
             say("this reply was paid for and cannot be kept; here it is, as its row:")
             click.echo(json.dumps(row.model_dump(mode="json", exclude_defaults=True)), err=True)
             raise
-        plan.asking.take(row)
-        return plan.asking.following(request, reply.text)
+        return plan.asking.take(row)
 
     return Work(
         name=plan.model.name,

@@ -1,6 +1,5 @@
 """evalkit models: whom evalkit can ask, at what price, and whether a server has a model."""
 
-import asyncio
 import os
 from typing import TYPE_CHECKING, Any
 
@@ -131,6 +130,8 @@ def _print(given: Everywhere, told: dict[str, Any], price: str) -> None:
 
 def _check(given: Everywhere, catalog: "Catalog", model: "Model", *, whole: bool) -> int:
     """Ask a server for its models; returns the exit code."""
+    import asyncio
+
     from evalkit.chat import Failure, Kind
     from evalkit.cli.running import provider_of
 
