@@ -318,9 +318,11 @@ class _Tries:
     def spent(self, state: RetryCallState) -> bool:
         """Whether this was the last try."""
         failure = _outcome(state)
+        if (failure.wait or 0.0) > self._deadline:
+            return True
         if failure.kind in TRIES:
             return self._failed[failure.kind] >= TRIES[failure.kind]
-        return _clock() + (failure.wait or 0.0) - self._lane.alive_at > self._deadline
+        return _clock() - self._lane.alive_at > self._deadline
 
 
 async def _nap(lane: _Lane, seconds: float) -> None:
