@@ -74,9 +74,12 @@ class _Stock:
 class _Epoch:
     """The ends of one window's worth of calls."""
 
+    size: float
     ends: int = 0
     refused: int = 0
+    replies: int = 0
     latency: float = 0.0
+    """Of the replies, added up: a failure that comes fast tells nothing of them."""
 
 
 @dataclass
@@ -99,7 +102,7 @@ class Pace:
         self._cut_at = -math.inf
         self._best: float | None = None
         self._crowded = False
-        self._epoch = _Epoch()
+        self._epoch = _Epoch(FEW)
         self._stocks: dict[Unit, _Stock] = {}
         self._total: dict[Unit, float] = {"requests": 0.0, "tokens": 0.0}
 
@@ -137,19 +140,21 @@ class Pace:
         busy = busy and all(room.remaining >= 1 for room in came.headroom)  # else `_stocks` waits
         self._epoch.ends += 1
         self._epoch.refused += busy
-        self._epoch.latency += now - started.at
+        if isinstance(came, Reply):
+            self._epoch.replies += 1
+            self._epoch.latency += now - started.at
         if self._epoch.refused >= max(2, self.window / 10):
             self._cut(now)
         elif isinstance(came, Reply):
             self._grow()
-        if self._epoch.ends >= max(self.window, FEW):
+        if self._epoch.ends >= self._epoch.size:
             self._close_epoch()
 
     def _cut(self, now: float) -> None:
         self.window = max(1.0, self.window / 2)
         self.cuts += 1
         self._cut_at = now
-        self._epoch = _Epoch()
+        self._epoch = _Epoch(max(self.window, FEW))
 
     def _grow(self) -> None:
         if self._probing:
@@ -160,10 +165,11 @@ class Pace:
         self.window = min(self.window, self._most)
 
     def _close_epoch(self) -> None:
-        mean = self._epoch.latency / self._epoch.ends
-        self._best = mean if self._best is None else min(mean, self._best)
-        self._crowded = mean > SLOWER * self._best
-        self._epoch = _Epoch()
+        if self._epoch.replies >= FEW / 2:
+            mean = self._epoch.latency / self._epoch.replies
+            self._best = mean if self._best is None else min(mean, self._best)
+            self._crowded = mean > SLOWER * self._best
+        self._epoch = _Epoch(max(self.window, FEW))
 
     def _learn(self, now: float, started: Started, room: Headroom) -> None:
         """Take what a reply says is left, unless one to a call that started later has told."""

@@ -32,15 +32,15 @@ def ends(pace, now, started, came=GOOD):
         pace.end(now, each, came)
 
 
-def opened(window, at=0.0):
-    """A pace whose window has grown to this, with as many calls under way."""
-    pace = Pace()
-    under_way = starts(pace, at)
-    while len(under_way) < window:
-        pace.end(at, under_way.pop(0), GOOD)
-        under_way += starts(pace, at, most=window - len(under_way))
-    assert int(pace.window) >= window
-    return pace, under_way
+def opened(window):
+    """A pace whose window has grown to this, with as many calls under way since 0.0."""
+    pace, now = Pace(), -10.0
+    while pace.window < window:
+        ends(pace, now + 1, starts(pace, now))
+        now += 1
+    assert now <= 0
+    assert pace.window == window
+    return pace, starts(pace, 0.0)
 
 
 def told(remaining, limit=60.0, reset=None, unit="requests"):
