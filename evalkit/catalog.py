@@ -248,7 +248,7 @@ class Catalog:
         for name in (variable, old):
             if value := self._environment.get(name):
                 if name == old:
-                    self.told.append(f"{old} is read as {variable}; set that one instead")
+                    self.told = [f"{old} is read as {variable}; set that one instead"]
                 try:
                     return _address(value)
                 except ValueError as error:

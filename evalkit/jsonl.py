@@ -12,7 +12,7 @@ from codecs import BOM_UTF8
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO, Generic, NoReturn, TypeVar
+from typing import Any, BinaryIO, Generic, NoReturn, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
 
@@ -175,12 +175,12 @@ def doubled(rows: list[tuple[str, Row]], name: str) -> list[Fault]:
 def complaints(error: ValidationError, model: type[BaseModel]) -> list[str]:
     """What pydantic found wrong with a row, each in one sentence."""
     said = []
-    fields = list(model.model_fields)
     known_as: dict[str, str] = getattr(model, "KNOWN_AS", {})
     for each in error.errors():
         name = ".".join(str(part) for part in each["loc"])
         if each["type"] == "extra_forbidden":
-            meant = known_as.get(name) or nearest(name, fields)
+            fields = _fields(model, each["loc"])
+            meant = known_as.get(name) or nearest(str(each["loc"][-1]), fields)
             hint = f" Did you mean '{meant}'?" if meant else f" Known: {', '.join(fields)}."
             said.append(f"unknown field '{name}'.{hint}")
         elif each["type"] == "too_short":
@@ -195,6 +195,16 @@ def complaints(error: ValidationError, model: type[BaseModel]) -> list[str]:
             words = words.replace("a valid tuple", "a list")
             said.append(f"'{name}' {words}" + f", found {_kind(each['input'])}" * wrong_type)
     return said
+
+
+def _fields(model: type[BaseModel], place: tuple[int | str, ...]) -> list[str]:
+    """The names of the fields that there are at a place inside a model."""
+    here: Any = model
+    for part in place[:-1]:
+        if part in here.model_fields:
+            inside = here.model_fields[part].annotation
+            here = next((each for each in get_args(inside) if hasattr(each, "model_fields")), here)
+    return list(here.model_fields)
 
 
 def _rows(path: Path) -> Iterator[tuple[str, bytes | dict[str, Any]]]:

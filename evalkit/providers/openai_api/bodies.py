@@ -87,7 +87,10 @@ def joined(data: Iterable[str]) -> dict[str, Any]:
             break
         event = _event(text)
         whole |= {name: event[name] for name in ("model", "usage") if event.get(name)}
-        for choice in event.get("choices") or ():
+        choices = event.get("choices") or []
+        if not isinstance(choices, list):
+            raise NoReply("no list of 'choices'")
+        for choice in choices:
             if not isinstance(choice, dict) or not isinstance(choice.get("delta"), dict):
                 raise NoReply("no delta in 'choices'")
             end = choice.get("finish_reason") or end
@@ -96,7 +99,15 @@ def joined(data: Iterable[str]) -> dict[str, Any]:
                     message[name] = message.get(name, "") + piece
     if not complete and end is None:
         raise NoReply("the stream broke off")
-    return {**whole, "choices": [{"message": message, "finish_reason": end}]}
+    said = {name: _paired(text) for name, text in message.items()}
+    return {**whole, "choices": [{"message": said, "finish_reason": end}]}
+
+
+def _paired(text: str) -> str:
+    """`text` with the halves of a character that came in two pieces put together."""
+    if not half_characters(text):
+        return text
+    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "surrogatepass")
 
 
 def _event(text: str) -> dict[str, Any]:

@@ -5,6 +5,7 @@
 `retry-after-ms`. What cannot be read is not there.
 """
 
+import math
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -37,7 +38,7 @@ def retry_after(headers: Mapping[str, str], now: datetime) -> float | None:
     """After how many seconds the service wants to be asked again."""
     milliseconds = _number(headers.get("retry-after-ms"))
     if milliseconds is not None:
-        return milliseconds / 1000
+        return _believed(milliseconds / 1000)
     return seconds(headers.get("retry-after"), now)
 
 
@@ -46,19 +47,26 @@ def seconds(text: str | None, now: datetime) -> float | None:
     text = (text or "").strip()
     plain = _number(text)
     if plain is not None:
-        return plain if plain <= _LONGEST else None
+        return _believed(plain)
     if re.fullmatch(r"(\d+(\.\d+)?(ms|[smhd]))+", text):
         steps = re.findall(r"(\d+(?:\.\d+)?)(ms|[smhd])", text)
-        return sum(float(number) * _STEPS[step] for number, step in steps)
+        return _believed(sum(float(number) * _STEPS[step] for number, step in steps))
     for read in (datetime.fromisoformat, parsedate_to_datetime):
         try:
             date = read(text)
-        except ValueError:
+            ahead = (date if date.tzinfo else date.replace(tzinfo=UTC)) - now
+        except (ValueError, OverflowError):
             continue
-        ahead = (date if date.tzinfo else date.replace(tzinfo=UTC)) - now
-        return max(0.0, ahead.total_seconds())
+        return _believed(max(0.0, ahead.total_seconds()))
     return None
 
 
+def _believed(span: float) -> float | None:
+    return span if span <= _LONGEST else None
+
+
 def _number(text: str | None) -> float | None:
-    return float(text) if text and re.fullmatch(r"\d+(\.\d+)?", text.strip()) else None
+    if not text or not re.fullmatch(r"\d+(\.\d+)?", text.strip()):
+        return None
+    number = float(text)
+    return number if math.isfinite(number) else None

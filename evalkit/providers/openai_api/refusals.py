@@ -48,7 +48,7 @@ class Refusal:
         self._in_our_language = error is not None
         error = error or {"message": text}
         self.message = shortened(str(error.get("message") or ""))
-        self.code = str(error.get("code") or error.get("type") or "")
+        self.code = shortened(str(error.get("code") or error.get("type") or ""))
         self.parameter = error.get("param")
 
     def dialect(self, sent: dict[str, float], spoken: Dialect) -> Dialect | None:
@@ -80,11 +80,17 @@ class Refusal:
             said = f"{host} is busy ({status})"
         elif 300 <= status < 400:
             said = f"{host} points elsewhere ({status}); not followed"
-        elif kind == Kind.NO_MODEL and status == 404 and self._in_our_language:
+        elif kind == Kind.NO_MODEL and status == 404 and self._names(model_id):
             said = f"no model '{model_id}' at {host} (404)"
         elif kind == Kind.NO_MODEL:
             said = f"there is no chat service at {url} ({status})"
         return Failure(kind, said, self._wait, self._headroom)
+
+    def _names(self, model_id: str) -> bool:
+        """Whether it is the model that is not there, and not the whole address."""
+        words = f"{self.code} {self.message}".lower()
+        named = model_id.lower() in words or "model" in words or "deployment" in words
+        return self._in_our_language and named
 
     def _kind(self) -> Kind:
         words = f"{self.code} {self.message}"
