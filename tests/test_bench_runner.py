@@ -1,4 +1,4 @@
-"""The benchmark of runs, in its small form: its rows are complete and unique, its table is there."""
+"""The benchmark of runs, in its small form: every row is there once, and so is its table."""
 
 import subprocess
 import sys

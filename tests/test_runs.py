@@ -705,7 +705,9 @@ def test_51_a_full_disk_leaves_whole_rows_and_prints_the_one_that_was_paid_for(t
     assert f"m   {len(kept)}/30" in out
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+@pytest.mark.skipif(
+    os.geteuid() == 0, reason="A READ-ONLY FOLDER IS NOT TESTED HERE: root may write anywhere"
+)
 def test_51_a_read_only_folder_is_told_before_any_call(ask, tmp_path):
     (tmp_path / "answers").mkdir(mode=0o500)
     with serving() as server:
