@@ -145,7 +145,7 @@ def test_a_proxy_is_used_for_others_and_not_for_this_machine(monkeypatch):
 def test_a_real_model_server_answers(model_url, stream):
     model = Model("m", "m", Stanza(provider="openai_api", stream=stream), model_url)
     long = Request(TURNS, Sampling(temperature=0, max_tokens=300, seed=1))
-    (first,), (second,) = replies(model, REQUEST), replies(model, long)
+    first, second = replies(model, REQUEST, long)
     assert isinstance(first, Reply), first
     assert first.usage.output <= 9 and first.usage.input > 0 and first.served
     assert first.finish_reason in ("stop", "length") and first.latency > 0

@@ -134,8 +134,10 @@ class Provider:
                 headers[stanza.key_header] = self._key
             elif self._key:
                 headers["authorization"] = f"Bearer {self._key}"
+            # llama.cpp closes a connection after a stream without saying so before.
+            kept = {"force_close": True} if stanza.stream else {"keepalive_timeout": 60}
             self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=60),
+                connector=aiohttp.TCPConnector(limit=0, **kept),
                 headers=headers,
                 timeout=aiohttp.ClientTimeout(
                     total=limit.total,
