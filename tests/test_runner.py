@@ -123,16 +123,16 @@ def test_two_models_on_one_service_share_its_pace_and_take_turns():
 
 @pytest.mark.parametrize("fault", ["", "no-usage", "drop"])
 def test_a_budget_holds_whatever_a_call_costs(fault):
-    with serving(Behaviour(script=[fault] * 999, latency=(0.0, 0.01))) as server:
+    with serving(Behaviour(script=["", *[fault] * 999], latency=(0.0, 0.01))) as server:
         asked = work(server, 300, price=PRICE)
         run, _ = finish(asked, budget=0.02)
         billed = server.stats()["billed"]
     worst = (50 * 20 + (4 + 16) * 10) / 1e6  # of one call
     assert run.budget.aside == pytest.approx(0) and run.budget.spent <= 0.02
-    if fault != "drop":  # ten in a row end that one before
+    if fault != "drop":  # ten in a row may end that one before
         assert run.over_budget and asked.kept < 300
     if fault:
-        assert billed * worst <= 0.02 + 1e-9
+        assert (billed - 1) * worst <= 0.02
     else:
         known = sum(dollars for _, _, dollars in asked.found)
         assert run.budget.spent == pytest.approx(known) == pytest.approx(asked.dollars)
