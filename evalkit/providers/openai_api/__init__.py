@@ -5,8 +5,8 @@
     limits.py     headers that say how much more a service will take
     client.py     the connections, and the one place that a key is put on a wire
 
-The `openai` package is not on this way: at 256 calls in flight its client takes 13 times the CPU
-of aiohttp for the same bytes (`tests/bench/runner.py --clients`). The tests hold what is sent
+The `openai` package is not on this way: at 256 calls in flight its client takes 7 times the CPU
+of aiohttp for the same bytes (`tests/bench/runner.py clients`). The tests hold what is sent
 here against what that package sends.
 """
 
