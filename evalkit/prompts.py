@@ -6,7 +6,7 @@ This module knows no model and sends nothing.
 
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, ClassVar
+from typing import Annotated, Any, ClassVar
 
 from jinja2 import StrictUndefined, TemplateError, TemplateSyntaxError, meta, nodes
 from jinja2.sandbox import ImmutableSandboxedEnvironment
@@ -39,6 +39,13 @@ def _template(source: str) -> str:
     return source
 
 
+def _uses_only(source: str, names: set[str]) -> str:
+    if strange := sorted(meta.find_undeclared_variables(_JINJA.parse(source)) - names):
+        meant = did_you_mean(strange[0], names)
+        raise ValueError(f"the template has no value for '{strange[0]}'.{meant}")
+    return source
+
+
 Template = Annotated[str, AfterValidator(_template)]
 
 
@@ -50,13 +57,33 @@ class Prompt(BaseModel):
     description: str
 
 
+class Drawing(BaseModel):
+    """How a judge's reply is drawn, unless the user says otherwise."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    temperature: float | None = Field(0.0, ge=0)
+    """None leaves it to the service."""
+    max_tokens: int = Field(1024, ge=1)
+
+
 class JudgePrompt(Prompt):
     """One way of judging: how many answers are shown, what counts, how the reply is read."""
 
+    NAMES: ClassVar[set[str]] = {"answers", "checklist", "fence", "rubric", "structured", "turns"}
+    """What its template may use."""
+
     shows: int = Field(ge=1, le=2)
     parser: str
+    system: Template
+    template: Template
+    repair: str
+    """What is asked of a judge whose reply cannot be read."""
     rubrics: dict[str, str]
     """What a good answer is, by category."""
+    sampling: Drawing = Drawing()
+    reply_schema: dict[str, Any] | None = Field(None, alias="schema")
+    """JSON schema of the reply, where the service holds a model to one."""
 
     @field_validator("parser")
     @classmethod
@@ -64,6 +91,18 @@ class JudgePrompt(Prompt):
         if name not in PARSERS:
             raise ValueError(f"no parser '{name}'; there is: {', '.join(PARSERS)}")
         return name
+
+    @field_validator("system", "template")
+    @classmethod
+    def _only_these(cls, source: str) -> str:
+        return _uses_only(source, cls.NAMES)
+
+    @field_validator("template")
+    @classmethod
+    def _fenced(cls, source: str) -> str:
+        if "fence" not in meta.find_undeclared_variables(_JINJA.parse(source)):
+            raise ValueError("put `{{ fence }}` into the lines around each answer")
+        return source
 
 
 class GeneratePrompt(Prompt):
@@ -87,10 +126,7 @@ class GeneratePrompt(Prompt):
     @field_validator("template")
     @classmethod
     def _only_these(cls, source: str) -> str:
-        if strange := sorted(meta.find_undeclared_variables(_JINJA.parse(source)) - cls.NAMES):
-            meant = did_you_mean(strange[0], cls.NAMES)
-            raise ValueError(f"the template has no value for '{strange[0]}'.{meant}")
-        return source
+        return _uses_only(source, cls.NAMES)
 
 
 def fill(template: str, **values: object) -> str:

@@ -18,6 +18,8 @@ from pydantic import BaseModel, ConfigDict, Field, Strict, model_validator
 Texts = Annotated[tuple[str, ...], Strict(False)]  # JSON has lists only
 Scores = Annotated[tuple[float, ...], Strict(False)]
 Rung = Literal["structured", "strict", "tolerant", "repaired", "given"]
+Canary = Literal["order", "foreign", "empty", "twins"]
+"""An answer with an order to the judge, one to another question, none at all, the same twice."""
 
 
 def short_hash(value: Any) -> str:
@@ -157,6 +159,14 @@ class Review(Bought):
     flags: Texts = ()
     unreadable: str | None = None
     """Why there are no scores."""
+    prompt_hash: str | None = None
+    """`short_hash` of all that the judge was told and shown; None where another tool asked."""
+    cut: int = 0
+    """Characters of the answers that did not fit into the judge's context and were left out."""
+    canary: Canary | None = None
+    """A call with a known right verdict, which tests the judge; it is in no score."""
+    right: int | None = None
+    """Of a canary: the place, from 0, of the answer that must win; None where it must be a tie."""
 
     @model_validator(mode="after")
     def _one_score_for_each_answer(self) -> "Review":
