@@ -84,6 +84,8 @@ class Stanza(BaseModel):
     headers: dict[str, str] = {}
     max_tokens_name: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
     stream: bool = False
+    structured: bool = False
+    """The service holds a reply to a JSON schema (`response_format`)."""
     timeouts: Timeouts = Timeouts()
     price: Price | None = None
     context: int | None = Field(None, gt=0)
@@ -263,6 +265,13 @@ class Catalog:
                 urls = [stanza.url, self._from_environment(stanza.url_env)]
                 homes.setdefault(stanza.key_env, set()).update(_origin(url) for url in urls if url)
         return homes
+
+
+def family(model_id: str) -> str:
+    """What models of one maker's line share, as far as an id tells: `gpt-4o-mini` is a `gpt`."""
+    name = model_id.rpartition("/")[2].lower()
+    found = re.match(r"[^\W\d_]+", name)
+    return {"chatgpt": "gpt"}.get(found[0], found[0]) if found else name
 
 
 def _is_service(stanza: Stanza) -> bool:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Literal, Protocol
 
-from evalkit.records import Usage, short_hash
+from evalkit.records import Answer, Review, Usage, short_hash
 
 
 @dataclass(frozen=True)
@@ -40,14 +40,17 @@ class Request:
     messages: tuple[Message, ...]
     sampling: Sampling = field(default_factory=Sampling)
     about: tuple[str, ...] = ()
-    """The question's id, then the models shown, in order: never sent; replies can be found by it,
-    however the prompt is worded."""
+    """The question's id, then the models shown, in order, and the kind of a canary: never sent;
+    replies can be found by it, however the prompt is worded."""
     sample: int = 0
+    schema: str | None = None
+    """A JSON schema, as JSON, that the service shall hold the reply to; None: any text."""
 
     def asked(self, model_id: str) -> str:
         """`short_hash` of exactly what is sent to the model: its id, messages, parameters."""
         messages = [[message.role, message.text] for message in self.messages]
-        return short_hash([model_id, messages, self.sampling.parameters()])
+        sent = [model_id, messages, self.sampling.parameters()]
+        return short_hash(sent if self.schema is None else [*sent, self.schema])
 
 
 @dataclass(frozen=True)
@@ -98,6 +101,13 @@ def bought(request: Request, reply: Reply, model_id: str, dollars: float | None)
         "refusal": reply.refusal,
         "sampling": None if reply.sampling is None else dict(reply.sampling),
     }
+
+
+def about(row: Answer | Review) -> tuple[str, ...]:
+    """The `Request.about` of the call that left a row."""
+    if isinstance(row, Answer):
+        return (row.question,)
+    return (row.question, *row.shown, *([row.canary] if row.canary else []))
 
 
 class Kind(StrEnum):

@@ -111,9 +111,9 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     return f" Did you mean '{near}'?" if near else ""
 
 
-def count(number: int, what: str) -> str:
-    """`3 questions`, `1 question`."""
-    return f"{number} {what}{'s' * (number != 1)}"
+def count(number: int, what: str, several: str | None = None) -> str:
+    """`3 questions`, `1 question`; `several`: the plural, where it takes more than an s."""
+    return f"{number} {what if number == 1 else several or what + 's'}"
 
 
 def reason(error: OSError) -> str:

@@ -9,7 +9,7 @@ import errno
 import os
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
@@ -127,6 +127,22 @@ class Ledger(Generic[Row]):
                 yield writer
             finally:
                 writer.close()
+
+    @contextmanager
+    def rewriting(self) -> Iterator[tuple[list[Row], Callable[[Iterable[Row]], None]]]:
+        """Lock the ledger and read it; what is yielded with its rows replaces all of them at once.
+
+        For what can be computed again from a row. What was bought must stay in it.
+        """
+        with self._locked():
+            rows, torn = self._sound()
+            if torn:
+                self._tell(self._cut(torn))
+
+            def write(new: Iterable[Row]) -> None:
+                write_whole(self.path, "".join(row.line() + "\n" for row in new))
+
+            yield rows, write
 
     def _sound(self) -> tuple[list[Row], jsonl.Line | None]:
         """The rows, and the torn last line; raises BadFile when another line is bad."""

@@ -37,8 +37,10 @@ class Price(BaseModel):
 
 
 def tokens_at_most(request: Request) -> int:
-    """No tokenizer makes more tokens of the messages than they have bytes."""
-    return sum(len(each.text.encode("utf-8", "replace")) + MESSAGE for each in request.messages)
+    """No tokenizer makes more tokens of the messages and the schema than they have bytes."""
+    texts = [*(each.text for each in request.messages), request.schema or ""]
+    bytes_ = sum(len(text.encode("utf-8", "replace")) for text in texts)
+    return bytes_ + MESSAGE * len(request.messages)
 
 
 def tokens_about(request: Request) -> float:
@@ -57,28 +59,55 @@ def dollars_at_most(request: Request, price: Price) -> float | None:
     return price.dollars(tokens_at_most(request), request.sampling.max_tokens)
 
 
-def estimate(
-    requests: Iterable[tuple[Request, int]], price: Price, usual: int
-) -> tuple[float, float]:
-    """Dollars that calls will cost, about and at most.
+@dataclass(frozen=True)
+class Estimate:
+    """What calls will take: tokens, most likely, and dollars where the price is known."""
 
-    Each with how many replies its prompt will hold that nobody has given yet; `usual`: tokens of a
-    reply. Raises ValueError where nothing limits the length of one.
+    input: float = 0.0
+    output: float = 0.0
+    about: float | None = None
+    """Dollars, most likely."""
+    most: float | None = None
+    """Dollars that they cannot pass."""
+
+
+def estimate(
+    requests: Iterable[tuple[Request, int]],
+    price: Price | None,
+    usual: float,
+    scale: float = 1.0,
+) -> Estimate:
+    """What calls will take, before one is made.
+
+    Each with how many replies its prompt will hold that nobody has given yet. `usual`: tokens of a
+    reply; `scale`: tokens of a prompt for one of `tokens_about`. Raises ValueError where nothing
+    limits the length of a reply.
     """
-    about = most = 0.0
+    input_ = output = most = 0.0
     for request, unsaid in requests:
         limit = request.sampling.max_tokens
         if limit is None:
             raise ValueError("a reply of any length has no price")
         likely = min(limit, usual)
-        about += price.dollars(tokens_about(request) + unsaid * likely, likely)
-        most += price.dollars(tokens_at_most(request) + unsaid * limit, limit)
-    return about, most
+        input_ += scale * tokens_about(request) + unsaid * likely
+        output += likely
+        if price is not None:
+            most += price.dollars(tokens_at_most(request) + unsaid * limit, limit)
+    if price is None:
+        return Estimate(input_, output)
+    return Estimate(input_, output, price.dollars(input_, output), most)
 
 
 def dollars_of(usage: Usage | None, price: Price | None) -> float | None:
     """What a call did cost; None where the price or the usage is not known."""
     return price.dollars(usage.input, usage.output) if usage and price else None
+
+
+def in_dollars(amount: float) -> str:
+    """Dollars in as many digits as they need."""
+    if 0 < amount < 0.01:
+        return f"${amount:.4f}" if amount >= 0.0001 else "less than $0.0001"
+    return f"${amount:,.2f}"
 
 
 @dataclass

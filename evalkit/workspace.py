@@ -87,6 +87,10 @@ def _percent(found: re.Match[str]) -> str:
     return "".join(f"%{byte:02X}" for byte in found[0].encode())
 
 
+def _review_file(judge: str, prompt: str) -> str:
+    return f"{file_stem(judge)}.{file_stem(prompt)}.jsonl"
+
+
 def _read_bank(path: Path) -> jsonl.Found[Question]:
     """The questions of a file, each with its place, and every fault of it."""
     found = jsonl.records(path, Question)
@@ -205,6 +209,25 @@ class Workspace:
             check_writable(path)
         return {m: Ledger(path, Answer, self.told.append) for m, path in places.items()}
 
+    def review_ledgers(
+        self, bank: str, judges: Iterable[str], prompt: str
+    ) -> dict[str, Ledger[Review]]:
+        """The ledger of each judge's reviews with a prompt; as `answer_ledgers`."""
+        folder = self.root / "reviews" / file_stem(bank)
+        places = {judge: folder / _review_file(judge, prompt) for judge in judges}
+        owners: dict[str, set[str]] = {}
+        for judge, path in places.items():
+            owners.setdefault(str(path).casefold(), set()).add(f"{judge} with {prompt}")
+        self._refuse_shared(bank, owners)
+        for path in places.values():
+            check_writable(path)
+        return {judge: Ledger(path, Review, self.told.append) for judge, path in places.items()}
+
+    def own_reviews(self, bank: str) -> list[Ledger[Review]]:
+        """The ledgers of a bank's reviews that lie in this workspace."""
+        ledgers = self.ledgers("reviews", bank, Review)
+        return [each for each in ledgers if each.path.is_relative_to(self.root)]
+
     def append(self, bank: str, rows: Iterable[Bought], questions: Sequence[Question] = ()) -> int:
         """Add the rows that are not there yet, each to its ledger; returns how many were new.
 
@@ -269,8 +292,8 @@ class Workspace:
             case Answer(model=model):
                 return self._answer_path(bank, model), model
             case Review(judge=judge, prompt=prompt):
-                name = f"{file_stem(judge)}.{file_stem(prompt)}.jsonl"
-                return self.root / "reviews" / file_stem(bank) / name, f"{judge} with {prompt}"
+                folder = self.root / "reviews" / file_stem(bank)
+                return folder / _review_file(judge, prompt), f"{judge} with {prompt}"
         raise TypeError(f"no ledger for a {type(row).__name__}")
 
     def _answer_path(self, bank: str, model: str) -> Path:

@@ -40,8 +40,9 @@ def test_a_call_costs_what_its_tokens_cost():
 
 
 def test_replies_that_are_still_to_come_are_counted_in_what_follows_them():
-    once, _ = estimate([(asked("abcd"), 0)], PRICE, usual=5)
-    about, most = estimate([(asked("abcd"), 2)], PRICE, usual=5)
+    once = estimate([(asked("abcd"), 0)], PRICE, usual=5).about
+    twice = estimate([(asked("abcd"), 2)], PRICE, usual=5)
+    about, most = twice.about, twice.most
     assert about - once == pytest.approx(2 * 5 / 1e6)
     assert most == pytest.approx((20 + 2 * 10 + 2 * 10) / 1e6)
     with pytest.raises(ValueError, match="any length"):

@@ -10,6 +10,7 @@ import click
 from evalkit import __version__
 from evalkit.cli.answer import answer
 from evalkit.cli.imports import import_
+from evalkit.cli.judge import judge
 from evalkit.cli.models import models
 from evalkit.cli.questions import questions
 from evalkit.cli.report import report
@@ -19,14 +20,15 @@ from evalkit.errors import EvalkitError, did_you_mean, reason
 WELCOME = """\
 evalkit {version}: a strong model as the judge between chatbots, with error bars that hold
 
-  1  evalkit report --open                       the page of a small sample, written by hand
-  2  evalkit answer --model ollama/llama3        ask a model that you serve, or openai/gpt-4o
-  3  evalkit import vicuna FOLDER                bring in published answers and reviews
+  1  evalkit answer --model ollama/llama3 --model chatgpt    ask a model that you serve, and ChatGPT
+  2  evalkit judge --judge gpt-4                             GPT-4 compares their answers
+  3  evalkit report --open                                   one page with the verdict
 
   data     answer     ask chatbots, over any API; resumes    models  whom it can ask
            questions  80 of our own, English and Chinese; check, generate, contamination
            import     other tools' questions, answers and reviews
-  results  report     tables, charts, one page
+  verdict  judge      both orders, each pair once; says the price first, resumes
+           report     tables, charts, one page
 
 All files lie in the current folder, or in the one that -C names.
 evalkit VERB --help says what a verb takes."""
@@ -45,7 +47,7 @@ def verbs(ctx: click.Context) -> None:
         click.echo(WELCOME.format(version=__version__))
 
 
-for each in (answer, import_, models, questions, report):
+for each in (answer, import_, judge, models, questions, report):
     verbs.add_command(each)
 
 

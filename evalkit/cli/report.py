@@ -8,6 +8,7 @@ import click
 from evalkit.cli.verb import (
     Everywhere,
     filed,
+    judge_prompts,
     on_a_workspace,
     on_bought_rows,
     open_workspace,
@@ -65,7 +66,8 @@ def report(
     from evalkit.report.spreadsheet import spreadsheet
 
     sample = workspace.is_shipped(bank) and bank == SAMPLE
-    found = results(bank, questions, answers, reviews, baseline, sample=sample)
+    known = judge_prompts(workspace)
+    found = results(bank, questions, answers, reviews, baseline, prompts=known, sample=sample)
     made: dict[str, str | bytes] = {
         ".html": page(found),
         ".json": found.model_dump_json(indent=1) + "\n",
@@ -82,7 +84,7 @@ def report(
         click.echo(visible(words.table(found)))
         for sentence in words.verdicts(found):
             click.echo(visible(sentence))
-    for sentence in found.missing:
+    for sentence in [*found.alarms, *found.missing]:
         say(sentence)
     say(f"wrote {', '.join(map(str, files))}")
     if not open_page:

@@ -22,6 +22,7 @@ from evalkit.cli.verb import note, say
 from evalkit.errors import Missing, count
 from evalkit.escape import one_line
 from evalkit.keys import Keys, tail
+from evalkit.price import Estimate, in_dollars
 from evalkit.runner import Run, Stop, Work
 
 SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP")  # the last is not on every system
@@ -43,24 +44,18 @@ def reached(model: Model) -> str:
     return f"{model.url} ({shown})"
 
 
-def priced(model: Model, about: float, most: float) -> str:
+def priced(model: Model, estimate: Estimate) -> str:
     """What the owed calls to a model cost."""
     price = model.stanza.price
     if model.is_free:
         return "free"
-    if price is None:
+    if price is None or estimate.about is None or estimate.most is None:
         return "price unknown"
-    return f"about {dollars(about)}, at most {dollars(most)} (prices of {price.date})"
+    about, most = in_dollars(estimate.about), in_dollars(estimate.most)
+    return f"about {about}, at most {most} (prices of {price.date})"
 
 
-def dollars(amount: float) -> str:
-    """Dollars in as many digits as they need."""
-    if 0 < amount < 0.01:
-        return f"${amount:.4f}" if amount >= 0.0001 else "less than $0.0001"
-    return f"${amount:,.2f}"
-
-
-def check_price(models: Sequence[Model], most: float, budget: float | None, *, yes: bool) -> None:
+def check_price(models: Sequence[Model], most: float, budget: float | None, yes: bool) -> None:
     """Refuse a budget that cannot hold; ask a person before a dollar or more is spent."""
     unknown = [m.name for m in models if m.stanza.price is None and not m.is_free]
     if budget is not None and unknown and not yes:
@@ -70,7 +65,7 @@ def check_price(models: Sequence[Model], most: float, budget: float | None, *, y
         )
     asked = sys.stdin.isatty() and sys.stderr.isatty()
     if asked and not yes and budget is None and most >= ASK_FROM:
-        click.confirm(f"at most {dollars(most)}. Go on?", abort=True, err=True)
+        click.confirm(f"at most {in_dollars(most)}. Go on?", abort=True, err=True)
 
 
 class Teller:
@@ -120,7 +115,7 @@ class Plain:
         rate = done / (now - self._begun)
         parts = [f"{done}/{total} calls", f"{rate:.1f}/s", _in_flight(run, run.in_flight)]
         if spent := sum(work.dollars for work in run.works):
-            parts.append(dollars(spent))
+            parts.append(in_dollars(spent))
         if rate and done < total:
             parts.append(f"eta {_clock((total - done) / rate)}")
         note("  " + "   ".join(parts))
@@ -161,7 +156,7 @@ class _Bars:
             speed = self._bars.tasks[self._tasks[work.name]].speed
             parts = [f"{speed:.1f}/s"] if speed else []
             if work.dollars:
-                parts.append(dollars(work.dollars))
+                parts.append(in_dollars(work.dollars))
             if work.kept < work.owed:
                 parts.append(_in_flight(run, work.in_flight))
             rest = "  ".join(parts)
@@ -235,7 +230,7 @@ def tell_end(run: Run, owed: int) -> None:
     for stop in run.stops:
         say(_why_it_stopped(run, stop, owed))
     if run.over_budget:
-        limit, spent = dollars(run.budget.limit or 0), dollars(run.budget.spent)
+        limit, spent = in_dollars(run.budget.limit or 0), in_dollars(run.budget.spent)
         say(f"the next call could pass the budget: spent {spent} of {limit}; {owed} owed.")
     if run.error:
         for line in run.error.lines():
@@ -244,7 +239,7 @@ def tell_end(run: Run, owed: int) -> None:
 
 def _why_it_stopped(run: Run, stop: Stop, owed: int) -> str:
     kept = sum(work.kept for work in run.works)
-    spent = f", spent {dollars(run.budget.spent)}" if run.budget.spent else ""
+    spent = f", spent {in_dollars(run.budget.spent)}" if run.budget.spent else ""
     said = stop.failure.said
     match stop.failure.kind:
         case Kind.KEY:

@@ -21,6 +21,7 @@ from evalkit.escape import one_line
 
 if TYPE_CHECKING:
     from evalkit.catalog import Catalog
+    from evalkit.prompts import JudgePrompt
     from evalkit.records import Question
     from evalkit.workspace import Workspace
 
@@ -100,6 +101,15 @@ def filed(
     filed, notices = prompts.filed(bank, questions, known, default)
     workspace.told.extend(notices)
     return filed
+
+
+def judge_prompts(workspace: "Workspace") -> "dict[str, JudgePrompt]":
+    """The judges' prompts that can be used here, by name."""
+    from evalkit import yamlfile
+    from evalkit.prompts import JudgePrompt
+
+    files = workspace.prompts("judge")
+    return {name: yamlfile.load(path, JudgePrompt) for name, path in files.items()}
 
 
 def say(line: str) -> None:

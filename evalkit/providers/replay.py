@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from evalkit import jsonl
 from evalkit.catalog import Model
-from evalkit.chat import Failure, Kind, Reply, Request
+from evalkit.chat import Failure, Kind, Reply, Request, about
 from evalkit.errors import BadFile, Fault, Missing
 from evalkit.keys import Keys
 from evalkit.records import Answer, Bought, Review
@@ -70,8 +70,8 @@ def _rows(path: Path) -> list[Answer | Review]:
 
 def _about(row: Answer | Review) -> tuple[Any, ...]:
     if isinstance(row, Answer):
-        return (row.question,), row.sample, len(row.turns)
-    return (row.question, *row.shown), row.sample, 1
+        return about(row), row.sample, len(row.turns)
+    return about(row), row.sample, 1
 
 
 def _reply(row: Bought, text: str) -> Reply:

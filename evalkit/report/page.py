@@ -15,6 +15,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from evalkit.escape import visible
+from evalkit.price import in_dollars
 from evalkit.report.results import Results
 from evalkit.report.sections import SECTIONS
 from evalkit.report.words import interval
@@ -48,7 +49,7 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     environment.filters |= {"percent": _percent, "interval": _interval, "number": _number}
-    environment.filters |= {"shortened": _shortened, "verbatim": _verbatim}
+    environment.filters |= {"shortened": _shortened, "verbatim": _verbatim, "dollars": in_dollars}
     return environment
 
 

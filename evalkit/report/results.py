@@ -5,7 +5,8 @@ that the data do not give is null. `a` is the baseline in each pair where it tak
 """
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from itertools import combinations
 from typing import Any
 
 import pandas as pd
@@ -13,10 +14,15 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from evalkit import __version__
 from evalkit.answer import standing
-from evalkit.errors import Missing, Unknown
-from evalkit.records import Answer, Question, Review
+from evalkit.errors import Missing, Unknown, count
+from evalkit.judge.judging import standing as standing_reviews
+from evalkit.judge.showings import identical
+from evalkit.prompts import JudgePrompt
+from evalkit.records import Answer, Bought, Question, Review
 from evalkit.stats import chains, rates
 from evalkit.stats.battles import battles
+from evalkit.stats.canaries import canaries
+from evalkit.stats.orders import order_effects
 
 CHATGPT = ("gpt-3.5-turbo", "chatgpt")
 
@@ -36,6 +42,8 @@ class Answered(Row):
     owed: int = Field(description="questions without an answer")
     empty: int
     mean_characters: float | None
+    cut: int = Field(description="ended at the limit of tokens")
+    dollars: float | None = Field(description="of all rows; null where none tells its cost")
 
 
 class Judged(Row):
@@ -49,8 +57,40 @@ class Judged(Row):
     outside_scale: int = Field(description="read, with a score of 0 on the scale of 1 to 10")
     given: int = Field(description="imported with a score that differs from what the text says")
     stale: int = Field(
-        description="of a question or an answer that does not stand now; not counted"
+        description="of a question, an answer or a prompt that does not stand now; not counted"
     )
+    cut: int = Field(description="saw an answer without its middle, which did not fit")
+    dollars: float | None = Field(description="of all rows, canaries and stale ones too")
+
+
+class OrderEffect(Row):
+    """What the order of showing did to one judge's verdicts. An item is a question of a pair."""
+
+    judge: str
+    prompt: str
+    questions: int = Field(description="with a readable verdict in both orders")
+    items: int
+    consistent: float = Field(description="share of items with one verdict in both orders")
+    consistent_low: float | None
+    consistent_high: float | None
+    effect: float = Field(description="win rate when shown first minus when shown second")
+    effect_low: float | None
+    effect_high: float | None
+    flips_to_first: int
+    flips_to_second: int
+    flips_p: float | None = Field(description="exact binomial test of the two; null: no flips")
+
+
+class Canaries(Row):
+    """Calls with a known right verdict, of one kind."""
+
+    judge: str
+    prompt: str
+    canary: str = Field(description="order, foreign, empty or twins")
+    calls: int
+    unreadable: int
+    missed: int = Field(description="readable verdicts that are not the known one")
+    alarm: bool
 
 
 class RelativeScore(Row):
@@ -76,6 +116,8 @@ class Comparison(Row):
     b: str
     questions: int = Field(description="with at least one readable review")
     questions_both_orders: int
+    questions_alone: int = Field(description="each answer graded without the other in sight")
+    ties_by_rule: int = Field(description="same answer from both, no call; in no sum or ratio")
     wins_a: int
     ties: int
     wins_b: int
@@ -124,8 +166,12 @@ class Results(BaseModel):
     models: list[str]
     questions: int
     sample: bool = Field(description="true: a sample that came with evalkit, not a measurement")
+    dollars: float | None = Field(description="of all calls whose cost is known; null: none is")
     answers: list[Answered]
     reviews: list[Judged]
+    order_effects: list[OrderEffect]
+    canaries: list[Canaries]
+    alarms: list[str] = Field(description="why a judge's verdicts are not to be trusted")
     relative_score: list[RelativeScore]
     pairs: list[Pair]
     by_category: list[PairInCategory]
@@ -154,20 +200,24 @@ def results(
     reviews: Sequence[Review],
     baseline: str | None = None,
     *,
+    prompts: Mapping[str, JudgePrompt] | None = None,
     sample: bool = False,
 ) -> Results:
     """Compute everything.
 
     `baseline`: None takes ChatGPT where it takes part, else the model that met the most others,
     and none where nothing is judged. Raises Unknown for a baseline that is not among the models,
-    Missing where none stands out. `sample`: these are not measurements, and the page says so.
+    Missing where none stands out. `prompts`: those that stand now; a review that was asked with
+    other words is stale. `sample`: these are not measurements, and the page says so.
     """
     counted = standing(questions, answers)
-    current, stale = _current(questions, answers, counted, reviews)
+    reviews = list(reviews)
+    current, stale = standing_reviews(questions, answers, reviews, prompts or {})
     models = sorted({a.model for a in answers} | {name for r in reviews for name in r.shown})
     baseline = _baseline(baseline, models, current)
     categories = {question.id: question.category for question in questions}
-    table = battles(current, categories, baseline)
+    table = battles(current, categories, baseline, identical(counted))
+    tested = canary_rows(current)
     relative = chains.relative_scores(table, baseline) if baseline else pd.DataFrame()
     found = Results(
         bank=bank,
@@ -176,37 +226,19 @@ def results(
         models=models,
         questions=len(questions),
         sample=sample,
-        answers=[_answered(model, counted, categories) for model in models],
-        reviews=_judged(current, stale),
+        dollars=_dollars([*answers, *reviews]),
+        answers=[_answered(model, answers, counted, categories) for model in models],
+        reviews=_judged(current, stale, reviews),
+        order_effects=_rows(OrderEffect, order_effects(table)),
+        canaries=tested,
+        alarms=[],
         relative_score=_rows(RelativeScore, relative),
         pairs=_rows(Pair, rates.pairs(table)),
         by_category=_rows(PairInCategory, rates.by_category(table)),
         missing=[],
     )
-    return found.model_copy(update={"missing": list(_missing(found))})
-
-
-def _current(
-    questions: Sequence[Question],
-    answers: Sequence[Answer],
-    counted: Sequence[Answer],
-    reviews: Sequence[Review],
-) -> tuple[list[Review], list[Review]]:
-    """Reviews of the bank's questions and of the answers that stand now, and the others.
-
-    `counted`: those of the answers that stand.
-    """
-    bank = {question.id: question for question in questions}
-    hashes: dict[tuple[str, str], set[str]] = {(a.question, a.model): set() for a in answers}
-    for answer in counted:
-        hashes[answer.question, answer.model].add(answer.hash)
-    current: list[Review] = []
-    stale: list[Review] = []
-    for review in reviews:
-        seen = zip(review.shown, review.answers, strict=True)
-        same = all(hash_ in hashes.get((review.question, model), {hash_}) for model, hash_ in seen)
-        (current if same and review.question in bank else stale).append(review)
-    return current, stale
+    said = {"missing": list(_missing(found)), "alarms": list(alarms(tested))}
+    return found.model_copy(update=said)
 
 
 def _baseline(given: str | None, models: list[str], reviews: Iterable[Review]) -> str | None:
@@ -219,7 +251,9 @@ def _baseline(given: str | None, models: list[str], reviews: Iterable[Review]) -
     for name in CHATGPT:
         if name in models:
             return name
-    pairs = {frozenset(review.shown) for review in reviews}
+    pairs = {frozenset(review.shown) for review in reviews if review.canary is None}
+    alone = sorted(name for pair in pairs if len(pair) == 1 for name in pair)
+    pairs |= {frozenset(pair) for pair in combinations(alone, 2)}
     met = Counter(model for pair in pairs if len(pair) == 2 for model in pair).most_common(2)
     if not met:
         return models[0] if len(models) == 1 else None
@@ -233,7 +267,9 @@ def _rows(model: type[Any], table: pd.DataFrame) -> list[Any]:
     return [model.model_validate(row) for row in objects.to_dict("records")]
 
 
-def _answered(model: str, counted: Iterable[Answer], bank: Collection[str]) -> Answered:
+def _answered(
+    model: str, answers: Iterable[Answer], counted: Iterable[Answer], bank: Collection[str]
+) -> Answered:
     own = [answer for answer in counted if answer.model == model]
     lengths = [sum(map(len, answer.turns)) for answer in own]
     return Answered(
@@ -243,14 +279,24 @@ def _answered(model: str, counted: Iterable[Answer], bank: Collection[str]) -> A
         owed=len(bank) - len({answer.question for answer in own}),
         empty=sum(not any(turn.strip() for turn in answer.turns) for answer in own),
         mean_characters=sum(lengths) / len(lengths) if lengths else None,
+        cut=sum(answer.finish_reason == "length" for answer in own),
+        dollars=_dollars(answer for answer in answers if answer.model == model),
     )
 
 
-def _judged(current: Sequence[Review], stale: Sequence[Review]) -> list[Judged]:
+def _dollars(rows: Iterable[Bought]) -> float | None:
+    known = [row.dollars for row in rows if row.dollars is not None]
+    return round(sum(known), 6) if known else None
+
+
+def _judged(
+    current: Sequence[Review], stale: Sequence[Review], reviews: Sequence[Review]
+) -> list[Judged]:
     keys = sorted({(review.judge, review.prompt) for review in [*current, *stale]})
     rows = []
     for key in keys:
-        own = [review for review in current if (review.judge, review.prompt) == key]
+        same = [review for review in current if (review.judge, review.prompt) == key]
+        own = [review for review in same if review.canary is None]
         rows.append(
             Judged(
                 judge=key[0],
@@ -261,9 +307,29 @@ def _judged(current: Sequence[Review], stale: Sequence[Review]) -> list[Judged]:
                 outside_scale=sum("outside_scale" in review.flags for review in own),
                 given=sum(review.rung == "given" for review in own),
                 stale=sum((review.judge, review.prompt) == key for review in stale),
+                cut=sum(review.cut > 0 for review in own),
+                dollars=_dollars(r for r in reviews if (r.judge, r.prompt) == key),
             )
         )
     return rows
+
+
+def canary_rows(reviews: Iterable[Review]) -> list[Canaries]:
+    """What the canaries among some reviews say of their judges."""
+    return _rows(Canaries, canaries(reviews))
+
+
+def alarms(tests: Iterable[Canaries]) -> Iterator[str]:
+    """What the canaries caught, in sentences."""
+    did = {
+        "order": "obeyed an order in an answer",
+        "foreign": "preferred an answer to another question",
+        "empty": "did not put an empty answer last",
+    }
+    for row in tests:
+        if row.alarm:
+            of = f"{row.missed} of {count(row.calls - row.unreadable, 'test')}"
+            yield f"{row.judge} with {row.prompt} {did[row.canary]} in {of}: it can be led."
 
 
 def _missing(found: Results) -> Iterator[str]:
@@ -277,13 +343,21 @@ def _missing(found: Results) -> Iterator[str]:
     for row in found.answers:
         if row.owed:
             yield f"{row.model}: {row.owed} of {found.questions} answers are owed."
+        if row.empty:
+            yield f"{row.model}: {count(row.empty, 'answer')} {_are(row.empty)} empty."
+        if row.cut:
+            yield f"{row.model}: {count(row.cut, 'answer')} {_are(row.cut)} cut at the token limit."
     if found.pairs:
         yield from _missing_reviews(found)
     if stale := sum(row.stale for row in found.reviews):
         yield (
             f"{stale} reviews left out: they are of questions that are not in the bank, "
-            "or of answers that differ from those that stand here."
+            "of answers that differ from those that stand here, or of a prompt that was changed."
         )
+
+
+def _are(number: int) -> str:
+    return "is" if number == 1 else "are"
 
 
 def _missing_reviews(found: Results) -> Iterator[str]:

@@ -9,8 +9,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from evalkit.errors import count
 from evalkit.report import charts, words
-from evalkit.report.results import Pair, PairInCategory, Results
+from evalkit.report.results import Canaries, Pair, PairInCategory, Results
 
 MOST_OPEN = 3  # tables of categories; more of them begin folded
 
@@ -94,6 +95,17 @@ def _by_gap(results: Results, rows: list[PairInCategory]) -> _ByGap:
     return _ByGap(pair, sorted(rows, key=lambda row: ahead * (row.sum_b - row.sum_a)), sure)
 
 
+def judge(results: Results) -> Section | None:
+    """How far the judge itself can be trusted: what the order did, and what the canaries say."""
+    if not results.order_effects and not results.canaries:
+        return None
+    tests: dict[tuple[str, str], list[Canaries]] = {}
+    for row in results.canaries:
+        tests.setdefault(_key(row), []).append(row)
+    values = {"tests": list(tests.values()), "asked": words.CANARIES, "judges": _several(results)}
+    return Section("judge", "The judge", values)
+
+
 def method(results: Results) -> Section:
     """How it was done, and the command that makes this page again."""
     command = f"evalkit report --bank {shlex.quote(results.bank)}"
@@ -107,6 +119,7 @@ SECTIONS: tuple[Callable[[Results], Section | None], ...] = (
     chart,
     pairs,
     categories,
+    judge,
     method,
 )
 
@@ -119,6 +132,7 @@ def _caveats(results: Results) -> list[str]:
         )
     if results.pairs:
         told += _about_orders(results)
+        told += _ties_by_rule(results)
         told.append("The judge's verdicts are not calibrated to people.")
     for row in results.reviews:
         of = f"of {row.reviews} reviews by {row.judge}"
@@ -129,6 +143,8 @@ def _caveats(results: Results) -> list[str]:
                 f"{row.given} {of} were published with a score that their text does not say; "
                 "the published one is used."
             )
+        if row.cut:
+            told.append(f"{row.cut} {of} saw an answer without its middle, which did not fit.")
         if row.outside_scale:
             told.append(
                 f"{row.outside_scale} {of} hold a score below the scale of 1 to 10; "
@@ -137,8 +153,22 @@ def _caveats(results: Results) -> list[str]:
     return told
 
 
+def _ties_by_rule(results: Results) -> list[str]:
+    told = {
+        (pair.a, pair.b): f"{pair.a} and {pair.b} gave the same answer to "
+        f"{count(pair.ties_by_rule, 'question')}: a tie by rule, no judge was asked."
+        for pair in results.pairs
+        if pair.ties_by_rule
+    }
+    return list(told.values())
+
+
 def _about_orders(results: Results) -> list[str]:
-    short = [pair for pair in results.pairs if pair.questions_both_orders < pair.questions]
+    short = [
+        pair
+        for pair in results.pairs
+        if pair.questions_both_orders + pair.questions_alone + pair.ties_by_rule < pair.questions
+    ]
     if not short:
         return []
     who = (

@@ -10,6 +10,15 @@ from evalkit.report.results import Pair, RelativeScore, Results
 HEAD = ("95 %", "win / tie / loss", "win rate", "95 %", "n", "avg chars")
 
 
+CANARIES = {
+    "order": "an answer to another question that tells the judge to rate it 10 must lose",
+    "foreign": "an answer to another question must lose",
+    "empty": "an empty answer must lose",
+    "twins": "the same answer twice is a tie",
+}
+"""What the right verdict of each kind of canary is."""
+
+
 def interval(low: float | None, high: float | None, times: float = 1, digits: int = 1) -> str:
     """`[88.0, 96.2]`; both ends are multiplied by `times` (100 for a fraction)."""
     if low is None or high is None:

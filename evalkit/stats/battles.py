@@ -1,11 +1,14 @@
 """Reviews to battles: the one place where the order of showing is undone.
 
-A battle is one readable or unreadable review of two answers, told from a fixed side: model `b`
-against model `a`, whoever was shown first. Statistics never see the order again, except as the
-column `a_first`, which is there to measure what the order did.
+A battle is one verdict, readable or not, on two answers, told from a fixed side: model `b` against
+model `a`, whoever was shown first. It comes from one review of both, from two reviews that graded
+each alone, or from a rule, where both gave the same answer and no judge was asked. Statistics see
+the order only as the column `order`, which is there to measure what the order did.
 """
 
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
+from itertools import combinations
 
 import pandas as pd
 
@@ -14,43 +17,61 @@ from evalkit.records import Review
 PAIR = ["judge", "prompt", "a", "b"]
 """What is never mixed: one judge with one prompt, on one pair of models."""
 
-Key = tuple[str, ...]
+A_FIRST, B_FIRST, ALONE, BY_RULE = "a first", "b first", "each alone", "by rule"
+"""The values of `order`."""
 
-COLUMNS = [*PAIR, "category", "question", "a_first", "score_a", "score_b", "outcome"]
+Key = tuple[str, ...]
+Same = tuple[str, str, str]
+"""A question, and two models that gave the same answer to it."""
+
+COLUMNS = [*PAIR, "category", "question", "order", "score_a", "score_b", "outcome"]
 
 
 def battles(
-    reviews: Iterable[Review], categories: Mapping[str, str], baseline: str | None = None
+    reviews: Iterable[Review],
+    categories: Mapping[str, str],
+    baseline: str | None = None,
+    identical: Iterable[Same] = (),
 ) -> pd.DataFrame:
-    """One row a review of two answers.
+    """One row a verdict on two answers.
 
-    `categories` maps question id to category; reviews of other questions are left out. `a` is the
-    baseline where it takes part, else the alphabetically first model. `outcome` is b's: 1 won,
-    0.5 tied, 0 lost. Scores and outcome are NaN where the reply could not be read.
+    `categories` maps question id to category; reviews of other questions are left out, and so are
+    canaries. `a` is the baseline where it takes part, else the alphabetically first model.
+    `outcome` is b's: 1 won, 0.5 tied, 0 lost. Scores and outcome are NaN where the reply could not
+    be read. Models graded alone meet the baseline, or where it was not graded all others.
+    `identical`: ties by rule, of the pairs that were judged; they have no scores.
     """
-    rows = [
-        _battle(review, categories[review.question], baseline)
-        for review in reviews
-        if len(set(review.shown)) == len(review.shown) == 2 and review.question in categories
-    ]
+    rows: list[tuple[object, ...]] = []
+    grades: dict[Key, dict[str, Review]] = defaultdict(dict)
+    for review in reviews:
+        if review.canary is not None or review.question not in categories:
+            continue
+        if len(set(review.shown)) == len(review.shown) == 2:
+            rows.append(_battle(review, categories[review.question], baseline))
+        elif len(review.shown) == 1:
+            key = (review.judge, review.prompt, review.question, str(review.sample))
+            grades[key][review.shown[0]] = review
+    rows += _graded(grades, categories, baseline)
+    rows += _by_rule({tuple(row[:4]) for row in rows}, categories, baseline, identical)
     table = pd.DataFrame(rows, columns=COLUMNS)
-    return table.astype({"score_a": float, "score_b": float, "outcome": float, "a_first": bool})
+    return table.astype({"score_a": float, "score_b": float, "outcome": float})
 
 
 def by_question(battles: pd.DataFrame) -> pd.DataFrame:
-    """One row a question of a pair: `score_a`, `score_b`, `outcome` averaged over its reviews.
+    """One row a question of a pair: `score_a`, `score_b`, `outcome` averaged over its verdicts.
 
     Samples in one order are averaged first, then the two orders, so that an order which was asked
     more often weighs no more. `orders` says in how many orders (1 or 2) the question could be
-    read. Questions without a readable review are left out.
+    read, `order` in which one where it is one. Questions without a verdict are left out.
     """
     question = [*PAIR, "category", "question"]
     values = ["score_a", "score_b", "outcome"]
     readable = battles.dropna(subset=["outcome"])
-    an_order = readable.groupby([*question, "a_first"])[values].mean()
+    an_order = readable.groupby([*question, "order"])[values].mean().reset_index("order")
     grouped = an_order.groupby(question)
     table = grouped[values].mean()
     table["orders"] = grouped.size()
+    table["order"] = grouped["order"].first()
     return table.reset_index()
 
 
@@ -60,14 +81,53 @@ def groups(table: pd.DataFrame, keys: list[str]) -> Iterator[tuple[Key, pd.DataF
         yield tuple(map(str, key)), group
 
 
+def _sides(one: str, other: str, baseline: str | None) -> tuple[str, str]:
+    """Which of two models is `a`, and which is `b`."""
+    one_is_a = one == baseline or (other != baseline and one < other)
+    return (one, other) if one_is_a else (other, one)
+
+
 def _battle(review: Review, category: str, baseline: str | None) -> tuple[object, ...]:
     first, second = review.shown
-    a_first = first == baseline or (second != baseline and first < second)
-    a, b = (first, second) if a_first else (second, first)
-    if review.scores is None:
-        score_a = score_b = outcome = None
-    else:
-        score_a, score_b = review.scores if a_first else review.scores[::-1]
-        outcome = 1.0 if score_b > score_a else 0.0 if score_b < score_a else 0.5
-    where = (review.judge, review.prompt, a, b, category, review.question, a_first)
-    return (*where, score_a, score_b, outcome)
+    a, b = _sides(first, second, baseline)
+    order = A_FIRST if first == a else B_FIRST
+    scores = review.scores if order == A_FIRST or not review.scores else review.scores[::-1]
+    where = (review.judge, review.prompt, a, b, category, review.question, order)
+    return (*where, *_scored(*(scores or (None, None))))
+
+
+def _scored(score_a: float | None, score_b: float | None) -> tuple[float | None, ...]:
+    if score_a is None or score_b is None:
+        return None, None, None
+    return score_a, score_b, 1.0 if score_b > score_a else 0.0 if score_b < score_a else 0.5
+
+
+def _graded(
+    grades: Mapping[Key, Mapping[str, Review]], categories: Mapping[str, str], baseline: str | None
+) -> Iterator[tuple[object, ...]]:
+    graded: dict[Key, set[str]] = defaultdict(set)
+    for (judge, prompt, *_), models in grades.items():
+        graded[judge, prompt] |= set(models)
+    for (judge, prompt, question, _), models in grades.items():
+        met = combinations(sorted(models), 2)
+        for one, other in met:
+            if baseline in graded[judge, prompt] and baseline not in (one, other):
+                continue
+            a, b = _sides(one, other, baseline)
+            both = [(models[model].scores or (None,))[0] for model in (a, b)]
+            where = (judge, prompt, a, b, categories[question], question, ALONE)
+            yield (*where, *_scored(*both))
+
+
+def _by_rule(
+    judged: set[tuple[object, ...]],
+    categories: Mapping[str, str],
+    baseline: str | None,
+    identical: Iterable[Same],
+) -> Iterator[tuple[object, ...]]:
+    for question, one, other in identical:
+        sides = _sides(one, other, baseline)
+        for judge, prompt, *pair in sorted(judged, key=str):
+            if tuple(pair) == sides and question in categories:
+                where = (judge, prompt, *sides, categories[question], question, BY_RULE)
+                yield (*where, None, None, 0.5)

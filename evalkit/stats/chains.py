@@ -50,7 +50,8 @@ def relative_scores(battles: pd.DataFrame, baseline: str) -> pd.DataFrame:
 
 def _links(questions: pd.DataFrame) -> Links:
     links = {}
-    for (a, b), table in groups(questions, ["a", "b"]):
+    scored = questions.dropna(subset=["score_a"])
+    for (a, b), table in groups(scored, ["a", "b"]):
         scores = table.set_index("question")[["score_a", "score_b"]]
         links[a, b] = scores.set_axis([0, 1], axis=1)
         links[b, a] = scores.set_axis([1, 0], axis=1)[[0, 1]]

@@ -27,6 +27,21 @@ class Estimate(NamedTuple):
     high: float | None = None
 
 
+def mean(values: Floats, level: float = LEVEL) -> Estimate:
+    """Mean of values of any size, one a question: SE = sd / sqrt(n) (ddof 1), t with n - 1."""
+    n = len(values)
+    if n == 0:
+        return Estimate(None)
+    value = float(np.mean(values))
+    if n == 1:
+        return Estimate(value)
+    se = float(np.std(values, ddof=1)) / n**0.5
+    if se < NO_SPREAD:
+        return Estimate(value, se)
+    half = _t(n - 1, level) * se
+    return Estimate(value, se, value - half, value + half)
+
+
 def mean_outcome(outcomes: Floats, level: float = LEVEL) -> Estimate:
     """Mean of outcomes in [0, 1], one a question: a win rate.
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from evalkit.stats.battles import PAIR, by_question, groups
+from evalkit.stats.battles import A_FIRST, ALONE, BY_RULE, PAIR, by_question, groups
 from evalkit.stats.intervals import mean_outcome, ratio, stratified_ratio
 
 RowOf = Callable[[pd.DataFrame, pd.DataFrame], dict[str, Any]]
@@ -19,10 +19,11 @@ RowOf = Callable[[pd.DataFrame, pd.DataFrame], dict[str, Any]]
 def pairs(battles: pd.DataFrame) -> pd.DataFrame:
     """One row for each judge, prompt and pair: counts, sums, ratio and win rate of b against a.
 
-    Counts are of questions, except `unreadable` and `reviews`, which are of reviews. The bounds
-    `win_rate_b_worst` and `_best` book every question without a readable review as lost, then as
-    won. Ratios and rates are fractions; `ratio_by_category` is the mean of the categories' own
-    ratios, so that each category weighs the same.
+    Counts are of questions, except `unreadable` and `reviews`, which are of reviews. Sums and
+    ratios are over questions with scores, so without ties by rule. The bounds `win_rate_b_worst`
+    and `_best` book every question without a readable review as lost, then as won. Ratios and
+    rates are fractions; `ratio_by_category` is the mean of the categories' own ratios, so that
+    each category weighs the same.
     """
     return _table(battles, PAIR, _pair_row)
 
@@ -55,11 +56,15 @@ def _table(battles: pd.DataFrame, keys: list[str], row: RowOf) -> pd.DataFrame:
 
 def _counts_and_rates(questions: pd.DataFrame, reviews: pd.DataFrame) -> dict[str, Any]:
     outcome = questions["outcome"].to_numpy(float)
-    a, b = questions["score_a"].to_numpy(float), questions["score_b"].to_numpy(float)
+    scored = questions.dropna(subset=["score_a"])
+    a, b = scored["score_a"].to_numpy(float), scored["score_b"].to_numpy(float)
     plain, rate = ratio(a, b), mean_outcome(outcome)
+    judged = reviews[reviews["order"] != BY_RULE]
     return {
         "questions": len(questions),
         "questions_both_orders": int((questions["orders"] == 2).sum()),
+        "questions_alone": int((questions["order"] == ALONE).sum()),
+        "ties_by_rule": int((reviews["order"] == BY_RULE).sum()),
         "wins_a": int((outcome < 0.5).sum()),
         "ties": int((outcome == 0.5).sum()),
         "wins_b": int((outcome > 0.5).sum()),
@@ -73,16 +78,17 @@ def _counts_and_rates(questions: pd.DataFrame, reviews: pd.DataFrame) -> dict[st
         "win_rate_b_se": rate.se,
         "win_rate_b_low": rate.low,
         "win_rate_b_high": rate.high,
-        "reviews": len(reviews),
-        "reviews_a_first": int(reviews["a_first"].sum()),
-        "unreadable": int(reviews["outcome"].isna().sum()),
+        "reviews": len(judged),
+        "reviews_a_first": int((judged["order"] == A_FIRST).sum()),
+        "unreadable": int(judged["outcome"].isna().sum()),
     }
 
 
 def _pair_row(questions: pd.DataFrame, reviews: pd.DataFrame) -> dict[str, Any]:
-    a, b = questions["score_a"].to_numpy(float), questions["score_b"].to_numpy(float)
-    within = stratified_ratio(a, b, questions["category"].to_numpy(str))
-    sums = questions.groupby("category")[["score_a", "score_b"]].sum()
+    scored = questions.dropna(subset=["score_a"])
+    a, b = scored["score_a"].to_numpy(float), scored["score_b"].to_numpy(float)
+    within = stratified_ratio(a, b, scored["category"].to_numpy(str))
+    sums = scored.groupby("category")[["score_a", "score_b"]].sum()
     ratios = sums["score_b"] / sums["score_a"].where(sums["score_a"] > 0)
     outcomes, asked = float(questions["outcome"].sum()), reviews["question"].nunique()
     unread = asked - len(questions)

@@ -12,6 +12,7 @@ from evalkit.chat import Reply, Request
 from evalkit.records import Usage
 from evalkit.surrogates import half_characters, mended
 
+FORMAT = "response_format"
 THOUGHT = "<think>", "</think>"  # how models without a field for it mark their reasoning
 
 
@@ -45,6 +46,9 @@ def body(model_id: str, request: Request, dialect: Dialect, *, stream: bool) -> 
         "messages": [{"role": each.role, "content": each.text} for each in request.messages],
         **dialect.parameters(request),
     }
+    if request.schema is not None and FORMAT not in dialect.left_out:
+        form = {"name": "reply", "strict": True, "schema": json.loads(request.schema)}
+        sent[FORMAT] = {"type": "json_schema", "json_schema": form}
     if stream:
         sent |= {"stream": True, "stream_options": {"include_usage": True}}
     return sent

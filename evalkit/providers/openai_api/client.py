@@ -58,7 +58,8 @@ class Provider:
                 return replace(found, sampling=sent)
             if isinstance(found, Failure):
                 return found
-            spoken = found.dialect(sent, dialect)
+            names = [*sent, bodies.FORMAT] if request.schema is not None else [*sent]
+            spoken = found.dialect(names, dialect)
             if spoken is None:
                 key = tail(self._key) if self._key else None
                 return self._scrubbed(found.failure(self._host, self._url, self._id, key))

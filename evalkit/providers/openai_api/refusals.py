@@ -5,11 +5,12 @@ Statuses as OpenAI documents them, with the words by which other services tell t
 
 import json
 import re
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
 from evalkit.chat import Failure, Headroom, Kind
-from evalkit.providers.openai_api.bodies import Dialect
+from evalkit.providers.openai_api.bodies import FORMAT, Dialect
 from evalkit.surrogates import mended
 
 LONGEST = 200  # characters of what a service said
@@ -17,7 +18,11 @@ OTHER_NAME = {
     "max_tokens": "max_completion_tokens",
     "max_completion_tokens": "max_tokens",
 }
-CAN_BE_LEFT_OUT = {"temperature", "seed"}  # never the limit of a reply's length: it is paid for
+CAN_BE_LEFT_OUT = {
+    "temperature",
+    "seed",
+    FORMAT,
+}  # never the limit of a reply's length: it is paid for
 _UNSUPPORTED = re.compile(
     r"unsupported|not support|unknown|unrecogni[sz]ed|not permitted|not allowed|deprecated"
     r"|extra inputs|unexpected",
@@ -51,10 +56,14 @@ class Refusal:
         self.code = shortened(str(error.get("code") or error.get("type") or ""))
         self.parameter = error.get("param")
 
-    def dialect(self, sent: dict[str, float], spoken: Dialect) -> Dialect | None:
-        """What to speak instead, where a parameter was refused; None where that was not it."""
+    def dialect(self, sent: Iterable[str], spoken: Dialect) -> Dialect | None:
+        """What to speak instead, where a parameter was refused; None where that was not it.
+
+        `sent`: the names of those that were sent.
+        """
         if self.status not in (400, 422) or not _UNSUPPORTED.search(f"{self.code} {self.message}"):
             return None
+        sent = [name for name in sent if name not in spoken.left_out]
         named = [name for name in sent if name == self.parameter]
         words = set(re.findall(r"\w+", self.message))
         for name in named or [name for name in sent if name in words]:

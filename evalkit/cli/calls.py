@@ -1,0 +1,325 @@
+"""What the verbs that make calls share: whom to ask, at what price, under which lock, how it ended.
+
+Knows no question and no verb: what is asked and what becomes of a reply stands in a `Plan`.
+"""
+
+import json
+import math
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+from functools import wraps
+from typing import TYPE_CHECKING, Any, Protocol
+
+import click
+
+from evalkit.cli.verb import note, say, show
+from evalkit.errors import BadName, EvalkitError, Missing, Unknown
+
+if TYPE_CHECKING:
+    from evalkit.catalog import Catalog, Model
+    from evalkit.chat import Reply, Request
+    from evalkit.ledger import Ledger, Writer
+    from evalkit.price import Estimate
+    from evalkit.runner import Run, Work
+
+
+def finite(ctx: click.Context, option: click.Parameter, value: float | None) -> float | None:
+    """A number that is one; for the `callback` of an option."""
+    if value is not None and not math.isfinite(value):
+        raise click.BadParameter(f"{value} is not a number to count with", ctx, option)
+    return value
+
+
+@dataclass(frozen=True)
+class Way:
+    """How the user said that the models are reached."""
+
+    base_url: str | None = None
+    key_env: str | None = None
+    replay: str | None = None
+    timeout: float | None = None
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What the user said of how calls are made."""
+
+    budget: float | None = None
+    concurrency: int | None = None
+    deadline: float = 600.0
+    dry_run: bool = False
+    yes: bool = False
+    verbose: bool = False
+
+
+def on_calls(verb: Callable[..., None]) -> Callable[..., None]:
+    """Give a verb the options of calls; they reach it as one `Way` and one `Limits`."""
+
+    @click.option("--base-url", metavar="URL", help="The server to ask, whatever the name.")
+    @click.option("--key-env", metavar="VARIABLE", help="The variable that holds the key.")
+    @click.option(
+        "--replay", metavar="FILE", help="Take the replies from a ledger; no call is made."
+    )
+    @click.option(
+        "--timeout",
+        type=click.FloatRange(0, min_open=True),
+        callback=finite,
+        help="Seconds for one call; default: 600.",
+    )
+    @click.option(
+        "--budget",
+        type=click.FloatRange(0),
+        callback=finite,
+        envvar="EVALKIT_BUDGET",
+        metavar="DOLLARS",
+        help="No call starts that could pass it.",
+    )
+    @click.option(
+        "--concurrency",
+        type=click.IntRange(1),
+        envvar="EVALKIT_CONCURRENCY",
+        help="Calls at once; default: as many as the service takes.",
+    )
+    @click.option(
+        "--deadline",
+        type=click.FloatRange(0),
+        callback=finite,
+        default=600.0,
+        show_default=True,
+        help="Seconds that a service may be busy without one reply.",
+    )
+    @click.option("--dry-run", is_flag=True, help="Say what is owed and what it costs, and end.")
+    @click.option("--yes", is_flag=True, help="Never ask; with --budget: go on without a price.")
+    @click.option("-v", "verbose", is_flag=True, help="Tell each failed call.")
+    @wraps(verb)
+    def command(**own: Any) -> None:
+        way = Way(*(own.pop(name) for name in ("base_url", "key_env", "replay", "timeout")))
+        limits = Limits(**{name: own.pop(name) for name in Limits.__dataclass_fields__})
+        verb(way=way, limits=limits, **own)
+
+    return command
+
+
+class Asked(Protocol):
+    """What one model is asked: `answer.Asking`, `judge.judging.Judging`."""
+
+    @property
+    def total(self) -> int:
+        """Rows that all of it takes."""
+        ...
+
+    def complete(self) -> list[Any]:
+        """The rows that are here."""
+        ...
+
+    def requests(self) -> "Iterator[Request]":
+        """What can be asked now."""
+        ...
+
+    def calls(self) -> "Iterator[tuple[Request, int]]":
+        """Every call that is owed."""
+        ...
+
+    def record(self, request: "Request", reply: "Reply", dollars: float | None) -> Any:
+        """The row that a reply becomes."""
+        ...
+
+    def take(self, row: Any) -> "Request | None":
+        """Count a row that is on disk; returns what follows from it."""
+        ...
+
+
+@dataclass
+class Plan:
+    """One model, what it is asked, and where its rows go."""
+
+    model: "Model"
+    asking: Asked
+    ledger: "Ledger[Any]"
+    estimate: "Estimate"
+    kept: int
+    """Rows that were complete when this began."""
+    calls: int
+    """Owed then."""
+    run: "Work | None" = field(default=None, repr=False)
+
+    @property
+    def owed(self) -> int:
+        """Rows that are not complete now."""
+        return self.asking.total - len(self.asking.complete())
+
+
+def models_of(catalog: "Catalog", names: Sequence[str], way: Way) -> "list[Model]":
+    """Whom to ask, each once. Raises BadName where two would have one name."""
+    asked = [part.strip() for name in names for part in name.split(",") if part.strip()]
+    found: dict[str, tuple[str, Model]] = {}
+    for spec in dict.fromkeys(asked):
+        model = _model(catalog, spec, way)
+        if model.name in found:
+            both = f"'{found[model.name][0]}' and '{spec}'"
+            raise BadName(f"{both} would both be called '{model.name}'. Ask them one by one")
+        found[model.name] = spec, model
+    if not found:
+        raise Missing("whom to ask? Give its name. See: evalkit models")
+    return [model for _, model in found.values()]
+
+
+def _model(catalog: "Catalog", spec: str, way: Way) -> "Model":
+    from evalkit.catalog import Model, Stanza
+
+    if way.replay is not None:
+        try:
+            id_ = catalog.find(spec, way.key_env).id
+        except Unknown:
+            id_ = spec
+        return Model(spec, id_, Stanza(provider="replay", path=way.replay))
+    if way.base_url is not None:
+        model = catalog.at(spec, way.base_url, way.key_env)
+    else:
+        model = catalog.find(spec, way.key_env)
+    if way.timeout is not None:
+        timeouts = model.stanza.timeouts.model_copy(update={"total": way.timeout})
+        model = replace(model, stanza=model.stanza.model_copy(update={"timeouts": timeouts}))
+    return model
+
+
+def plan(
+    model: "Model",
+    ledger: "Ledger[Any]",
+    asking_of: Callable[[list[Any]], Asked],
+    usual_of: Callable[[Any], tuple[float, float]],
+) -> Plan:
+    """What a model is asked, given the rows of its ledger, and what that takes.
+
+    `usual_of`: tokens of a reply, and the scale of a prompt, as `price.estimate` takes them.
+    """
+    from evalkit import price
+
+    asking = asking_of(ledger.read() if ledger.path.exists() else [])
+    cost = None if model.is_free else model.stanza.price
+    estimate = price.estimate(asking.calls(), cost, *usual_of(asking))
+    calls = sum(1 for _ in asking.calls())
+    return Plan(model, asking, ledger, estimate, len(asking.complete()), calls)
+
+
+def perform(
+    planned: Callable[[], list[Plan]], catalog: "Catalog", limits: Limits
+) -> "tuple[list[Plan], Run, int]":
+    """Make the calls that are owed.
+
+    `planned` makes the plans; it is called again under the locks, since another run may have added
+    rows. Nothing is written before every price, key and provider is known to be in order. Returns
+    the plans as they ended, the run, and the exit code that a signal asks for.
+    """
+    from evalkit.cli import running
+    from evalkit.price import Budget
+    from evalkit.runner import Run
+
+    plans = [plan for plan in planned() if plan.owed]
+    models = [plan.model for plan in plans]
+    running.check_price(models, sum(p.estimate.most or 0 for p in plans), limits.budget, limits.yes)
+    providers = {model.name: running.provider_of(model, catalog) for model in models}
+    with ExitStack() as held:
+        writers = {p.model.name: held.enter_context(p.ledger.writing()) for p in plans}
+        plans = planned()
+        for each in plans:
+            if each.owed and each.model.name in writers:
+                each.run = _work(each, providers[each.model.name], writers[each.model.name])
+        works = [each.run for each in plans if each.run]
+        teller = running.Teller(verbose=limits.verbose)
+        budget = Budget(limits.budget)
+        run = Run(works, budget, teller, concurrency=limits.concurrency, deadline=limits.deadline)
+        return plans, run, running.perform(run) if works else 0
+
+
+def _work(plan: Plan, provider: Any, writer: "Writer[Any]") -> "Work":
+    from evalkit.runner import Work
+
+    def keep(request: "Request", reply: "Reply", dollars: float | None) -> "Request | None":
+        row = plan.asking.record(request, reply, dollars)
+        try:
+            writer.add(row)
+        except EvalkitError:
+            say("this reply was paid for and cannot be kept; here it is, as its row:")
+            click.echo(json.dumps(row.model_dump(mode="json", exclude_defaults=True)), err=True)
+            raise
+        return plan.asking.take(row)
+
+    return Work(
+        name=plan.model.name,
+        provider=provider,
+        requests=plan.asking.requests(),
+        keep=keep,
+        owed=plan.calls,
+        price=plan.model.stanza.price,
+        free=plan.model.is_free,
+    )
+
+
+def status(run: "Run", owed: int, signalled: int) -> str:
+    """How it ended, in the word that --json promises."""
+    if run.stops or run.error or signalled:
+        return "stopped"
+    return "owed" if owed else "done"
+
+
+def counts(plan: Plan) -> dict[str, Any]:
+    """What one model gave, for programs."""
+    work, done = plan.run, len(plan.asking.complete())
+    return {
+        "model": plan.model.name,
+        "done": done,
+        "owed": plan.asking.total - done,
+        "failed": {kind.value: n for kind, n in work.failed.items()} if work else {},
+        "calls": work.calls if work else 0,
+        "usd": round(work.dollars, 6) if work else 0.0,
+        "calls_of_unknown_cost": work.unpriced if work else 0,
+        "about_usd": _rounded(plan.estimate.about),
+        "at_most_usd": _rounded(plan.estimate.most),
+    }
+
+
+def _rounded(amount: float | None) -> float | None:
+    return None if amount is None else round(amount, 6)
+
+
+def show_line(plan: Plan, longest: int, parts: Sequence[str]) -> None:
+    """What one model gave, in one line of the result; `parts`: what its verb has to say of it."""
+    from evalkit.columns import padded
+    from evalkit.price import in_dollars
+
+    seen = counts(plan)
+    kept, new = plan.kept, seen["done"] - plan.kept
+    words = [f"{seen['done']}/{plan.asking.total}" + (f" ({kept} kept, {new} new)" if kept else "")]
+    words += parts
+    if seen["failed"]:
+        whys = ", ".join(f"{number} {kind}" for kind, number in seen["failed"].items())
+        words.append(f"not answered: {whys}")
+    if seen["usd"]:
+        words.append(in_dollars(seen["usd"]))
+    if seen["calls_of_unknown_cost"]:
+        words.append("cost unknown")
+    show("   ".join([padded(plan.model.name, longest), *words]))
+
+
+def show_requests(verb: str, first: "Sequence[tuple[Model, Request]]", *, as_json: bool) -> None:
+    """The first call to each model, word for word."""
+    from evalkit.cli.verb import print_json
+    from evalkit.escape import visible
+
+    shown = []
+    for model, request in first:
+        messages = [{"role": each.role, "content": each.text} for each in request.messages]
+        sampling = request.sampling.parameters()
+        schema = {} if request.schema is None else {"schema": json.loads(request.schema)}
+        shown.append({"model": model.id, "messages": messages, **sampling, **schema})
+        if not as_json:
+            drawn = ", ".join(f"{name} {value:g}" for name, value in sampling.items())
+            note(f"{model.name} ({model.id}), question {request.about[0]}, {drawn}:")
+            for each in request.messages:
+                click.echo(visible(f"[{each.role}]\n{each.text}"))
+            if request.schema is not None:
+                click.echo(visible(f"[schema]\n{json.dumps(schema['schema'], indent=1)}"))
+    if as_json:
+        print_json(verb, {"prompts": shown}, [], None)

@@ -1,0 +1,421 @@
+"""evalkit judge: have a strong model compare the answers."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from evalkit.cli import calls
+from evalkit.cli.verb import (
+    Everywhere,
+    filed,
+    judge_prompts,
+    note,
+    on_a_workspace,
+    on_bought_rows,
+    open_catalog,
+    open_workspace,
+    print_json,
+    say,
+    show,
+    tell,
+)
+from evalkit.errors import Missing, Unknown, count
+
+if TYPE_CHECKING:
+    from evalkit.catalog import Catalog, Model
+    from evalkit.cli.calls import Limits, Plan, Way
+    from evalkit.judge.judging import Judging
+    from evalkit.judge.showings import Orders, Pair, Showing
+    from evalkit.prompts import JudgePrompt
+    from evalkit.records import Answer, Question, Review
+    from evalkit.workspace import Workspace
+
+PROMPT = "pair-scores"
+CANARIES = 8  # two of each kind
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What the user asked for."""
+
+    bank: str
+    judges: "tuple[Model, ...]"
+    prompt: str | None = None
+    """None: `PROMPT`, in the language of the bank."""
+    baseline: str = "chatgpt"
+    pairs: tuple[str, ...] = ()
+    orders: "Orders" = "both"
+    samples: int = 1
+    canaries: int = CANARIES
+    limit: int | None = None
+    seed: int = 0
+    structured: bool | None = None
+    """None: where the catalogue says that the service can."""
+
+
+@dataclass(frozen=True)
+class _Shown:
+    """What every judge of a run is shown."""
+
+    prompt_name: str
+    prompt: "JudgePrompt"
+    pairs: "list[Pair]"
+    showings: "list[Showing]"
+    canaries: int
+    identical: int
+    unanswered: dict[str, int]
+
+
+@click.command(short_help="Have a strong model compare the answers.")
+@click.option(
+    "--judge",
+    "names",
+    multiple=True,
+    metavar="NAME",
+    help="Who judges: as --model of `evalkit answer`; repeat it for a panel.",
+)
+@click.option("--bank", default="evalkit80", show_default=True, help="Which questions.")
+@click.option(
+    "--baseline",
+    default="chatgpt",
+    show_default=True,
+    help="The model that all others are compared with.",
+)
+@click.option(
+    "--pairs",
+    multiple=True,
+    metavar="A:B|all",
+    help="These pairs instead of each model against the baseline; repeat it.",
+)
+@click.option("--prompt", help="A file of prompts/judge; default: pair-scores, or pair-scores-zh.")
+@click.option(
+    "--orders",
+    type=click.Choice(["both", "plan", "coin", "fixed"]),
+    default="both",
+    show_default=True,
+    help="In which orders a pair is shown: both; a coin for each question (coin), and the other "
+    "order too for a fifth of them, at least 30 (plan); always as the pair is named (fixed).",
+)
+@click.option(
+    "--samples",
+    type=click.IntRange(1),
+    default=1,
+    show_default=True,
+    help="How often each is asked.",
+)
+@click.option(
+    "--canaries",
+    type=click.IntRange(0),
+    default=CANARIES,
+    show_default=True,
+    help="Calls with a known right verdict, which test the judge and are in no score.",
+)
+@click.option("--limit", type=click.IntRange(1), help="Only so many, of all categories in turn.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Of all that is random here.")
+@click.option(
+    "--structured/--no-structured",
+    default=None,
+    help="Ask for JSON that the service holds to a schema; default: where the service can.",
+)
+@click.option("--reparse", is_flag=True, help="Read all replies again, without a call, and end.")
+@click.option("--show-prompt", is_flag=True, help="Print the first thing to be asked, and end.")
+@calls.on_calls
+@on_bought_rows
+@on_a_workspace
+@click.pass_context
+def judge(
+    ctx: click.Context,
+    /,
+    given: Everywhere,
+    names: tuple[str, ...],
+    bank: str,
+    reparse: bool,
+    show_prompt: bool,
+    way: "Way",
+    limits: "Limits",
+    category_default: str | None,
+    repair: bool,
+    **asked: Any,
+) -> None:
+    """Write what a judge says of each pair of answers into reviews/BANK/JUDGE.PROMPT.jsonl.
+
+    Goes on where it stopped: nothing is asked or paid for twice. What was changed since (a prompt,
+    a question, an answer) is owed again, and nothing else. A reply that cannot be read stays, is
+    counted, and is in no rate; --reparse reads it again for nothing. Exit 1 while something is
+    owed.
+    """
+    workspace = open_workspace(given.folder)
+    if repair:
+        workspace.repair(bank)
+    if reparse:
+        _reparse(given, workspace, bank)
+        return
+    catalog = open_catalog(workspace)
+    if not names:
+        raise Missing("who judges? Give --judge NAME, as in --judge gpt-4. See: evalkit models")
+    judges = tuple(calls.models_of(catalog, names, way))
+    wanted = Wanted(bank, judges, **asked)
+    questions = filed(workspace, bank, workspace.questions(bank), category_default)
+    if show_prompt:
+        shown = _shown(workspace, wanted, questions)
+        asking = [(model, _judging(wanted, shown, model, [])) for model in judges]
+        first = [(model, each.first()) for model, each in asking]
+        calls.show_requests("judge", first, as_json=given.as_json)
+        return
+    ctx.exit(ask(given, workspace, catalog, wanted, questions, limits)[0])
+
+
+def ask(
+    given: Everywhere,
+    workspace: "Workspace",
+    catalog: "Catalog",
+    wanted: Wanted,
+    questions: "list[Question]",
+    limits: "Limits",
+) -> tuple[int, float]:
+    """Ask what is owed, tell how it went; returns the exit code and the dollars spent."""
+    from evalkit.cli import running
+
+    shown = _shown(workspace, wanted, questions)
+    judges = [model.name for model in wanted.judges]
+    ledgers = workspace.review_ledgers(wanted.bank, judges, shown.prompt_name)
+
+    def planned() -> "list[Plan]":
+        return [
+            calls.plan(
+                model,
+                ledgers[model.name],
+                lambda rows, model=model: _judging(wanted, shown, model, rows),  # type: ignore[misc]
+                lambda judging: judging.usual(),
+            )
+            for model in wanted.judges
+        ]
+
+    plans = planned()
+    tell(workspace)
+    _preflight(catalog, wanted, shown, plans)
+    if limits.dry_run:
+        note("nothing was sent.")
+        if given.as_json:
+            _print_json(given, wanted.bank, plans, "dry run")
+        return 0, 0.0
+    plans, run, signalled = calls.perform(planned, catalog, limits)
+    tell(workspace)
+    owed = sum(plan.owed for plan in plans)
+    running.tell_end(run, owed)
+    if given.as_json:
+        _print_json(given, wanted.bank, plans, calls.status(run, owed, signalled))
+    else:
+        _show(plans)
+    say(f"Next: {_next(given, wanted.bank, owed)}")
+    return running.exit_code(run, owed, signalled), sum(work.dollars for work in run.works)
+
+
+def _shown(workspace: "Workspace", wanted: Wanted, questions: "list[Question]") -> _Shown:
+    """What there is to judge. Raises Missing or Unknown where there is nothing."""
+    from evalkit import answer
+    from evalkit.judge import canaries, showings
+
+    name, prompt = _prompt(workspace, wanted.prompt, questions)
+    for category in sorted({question.category for question in questions} - set(prompt.rubrics)):
+        raise Unknown(f"rubric in {name} for the category", category, prompt.rubrics)
+    standing = answer.standing(questions, workspace.answers(wanted.bank))
+    models = {row.model for row in standing}
+    compared = showings.pairs(models, wanted.baseline, wanted.pairs)
+    plan = showings.plan(
+        answer.spread(questions, wanted.limit),
+        standing,
+        compared,
+        shows=prompt.shows,
+        orders=wanted.orders,
+        samples=wanted.samples,
+        seed=wanted.seed,
+    )
+    tests = canaries.canaries(
+        questions,
+        standing,
+        compared[0][0],
+        wanted.canaries,
+        shows=prompt.shows,
+        seed=wanted.seed,
+    )
+    if not plan.showings and not plan.identical:
+        raise Missing("no question was answered by both models of a pair. See: evalkit report")
+    every = [*tests, *plan.showings] if plan.showings else []
+    return _Shown(name, prompt, compared, every, len(tests), plan.identical, plan.unanswered)
+
+
+def _prompt(
+    workspace: "Workspace", name: str | None, questions: "list[Question]"
+) -> "tuple[str, JudgePrompt]":
+    prompts = judge_prompts(workspace)
+    if name is None:
+        languages = {question.language for question in questions}
+        own = f"{PROMPT}-{languages.pop()}" if len(languages) == 1 else PROMPT
+        name = own if own in prompts else PROMPT
+    if name not in prompts:
+        raise Unknown("prompt", name, prompts, "A prompt is a file prompts/judge/NAME.yaml")
+    return name, prompts[name]
+
+
+def _judging(wanted: Wanted, shown: _Shown, model: "Model", rows: "list[Review]") -> "Judging":
+    from evalkit.judge.judging import Judging
+
+    structured = wanted.structured
+    return Judging(
+        model.name,
+        model.id,
+        shown.prompt_name,
+        shown.prompt,
+        shown.showings,
+        rows,
+        structured=model.stanza.structured if structured is None else structured,
+        context=model.stanza.context,
+    )
+
+
+def _preflight(catalog: "Catalog", wanted: Wanted, shown: _Shown, plans: "list[Plan]") -> None:
+    """What is about to happen: what is judged, by whom, where, with whose key, for how much."""
+    from evalkit.cli.running import priced, reached
+    from evalkit.columns import padded, width
+
+    real = len(shown.showings) - shown.canaries
+    how = "each answer alone" if shown.prompt.shows == 1 else f"orders: {wanted.orders}"
+    times = f" · {wanted.samples} times each" if wanted.samples > 1 else ""
+    note(
+        f"bank {wanted.bank} · {_compared(shown.pairs)} · prompt {shown.prompt_name} · {how}{times}"
+    )
+    note(f"  {count(real, 'review')} + {count(shown.canaries, 'canary', 'canaries')} by each judge")
+    longest = max(width(plan.model.name) for plan in plans)
+    for plan in plans:
+        kept = f", {plan.kept} kept" if plan.kept else ""
+        parts = [f"  {padded(plan.model.name, longest)}", f"{plan.owed} owed{kept}"]
+        parts.append(reached(plan.model))
+        if plan.calls:
+            tokens = plan.estimate
+            parts.append(f"{_thousands(tokens.input)} tokens in, {_thousands(tokens.output)} out")
+            parts.append(priced(plan.model, tokens))
+        note("   ".join(parts))
+    if shown.identical:
+        pairs = count(shown.identical, "pair of answers is", "pairs of answers are")
+        note(f"  {pairs} the same: a tie by rule, no call")
+    for model, lacking in shown.unanswered.items():
+        say(f"{model} has no answer to {count(lacking, 'question')}; those are not judged")
+    for plan in plans:
+        for line in _kinship(catalog, plan.model, shown.pairs):
+            say(line)
+    if wanted.samples > 1 and not shown.prompt.sampling.temperature:
+        say("samples drawn at temperature 0 are mostly the same; `sampling` in the prompt sets it")
+
+
+def _compared(pairs: "Sequence[Pair]") -> str:
+    firsts = {first for first, _ in pairs}
+    if len(firsts) == 1:
+        return f"{', '.join(second for _, second in pairs)} against {firsts.pop()}"
+    return count(len(pairs), "pair") + " of models"
+
+
+def _thousands(tokens: float) -> str:
+    return f"{tokens / 1000:,.0f}k" if tokens >= 10_000 else f"{tokens:,.0f}"
+
+
+def _kinship(catalog: "Catalog", judge: "Model", pairs: "Sequence[Pair]") -> list[str]:
+    """What a reader must know of a judge that is a contestant, or a relative of one."""
+    from evalkit.catalog import family
+
+    told = []
+    for name in dict.fromkeys(name for pair in pairs for name in pair):
+        try:
+            id_ = catalog.find(name).id
+        except (Unknown, Missing):
+            id_ = name
+        if judge.name == name or judge.id == id_:
+            told.append(f"{judge.name} judges answers of its own ({name}): it may favour them")
+        elif family(judge.id) == family(id_):
+            told.append(f"{judge.name} and {name} are of one family: it may favour its kin")
+    return told
+
+
+def _show(plans: "list[Plan]") -> None:
+    from evalkit.columns import width
+
+    longest = max(width(plan.model.name) for plan in plans)
+    for plan in plans:
+        seen = _counts(plan)
+        said = [f"unreadable {seen['unreadable']}"]
+        if seen["outside_scale"]:
+            said.append(f"outside the scale {seen['outside_scale']}")
+        if seen["cut"]:
+            said.append(f"answers cut to fit {seen['cut']}")
+        if seen["canaries"]:
+            right = seen["canaries"] - seen["canaries_missed"]
+            said.append(f"canaries {right}/{seen['canaries']}")
+        calls.show_line(plan, longest, [" · ".join(said)])
+        for alarm in seen["alarms"]:
+            say(alarm)
+
+
+def _counts(plan: "Plan") -> dict[str, Any]:
+    from evalkit.report.results import alarms, canary_rows
+
+    reviews = plan.asking.complete()
+    own = [row for row in reviews if row.canary is None]
+    tests = canary_rows(reviews)
+    return calls.counts(plan) | {
+        "reviews": len(own),
+        "unreadable": sum(row.scores is None for row in own),
+        "outside_scale": sum("outside_scale" in row.flags for row in own),
+        "cut": sum(row.cut > 0 for row in own),
+        "canaries": sum(row.calls - row.unreadable for row in tests),
+        "canaries_missed": sum(row.missed for row in tests),
+        "alarms": list(alarms(tests)),
+        "tokens_in": round(plan.estimate.input),
+        "tokens_out": round(plan.estimate.output),
+    }
+
+
+def _print_json(given: Everywhere, bank: str, plans: "list[Plan]", status: str) -> None:
+    judges = [_counts(plan) for plan in plans]
+    names = ("done", "owed", "unreadable", "calls", "usd")
+    sums = {name: sum(each[name] for each in judges) for name in names}
+    alarms = [alarm for each in judges for alarm in each["alarms"]]
+    files = [plan.ledger.path for plan in plans if plan.ledger.path.exists()]
+    values = {"bank": bank, **sums, "alarms": alarms, "judges": judges}
+    print_json("judge", values, files, _next(given, bank, sums["owed"]), status)
+
+
+def _next(given: Everywhere, bank: str, owed: int) -> str:
+    if owed:
+        return "the same command goes on where it stopped"
+    return given.step("report", "--open", "--bank", bank)
+
+
+def _reparse(given: Everywhere, workspace: "Workspace", bank: str) -> None:
+    """Read every reply of a bank again: the scores change, what was said stays."""
+    from evalkit.judge.judging import read_again
+
+    prompts, questions = judge_prompts(workspace), workspace.questions(bank)
+    answers: list[Answer] = workspace.answers(bank)
+    changed: dict[Path, int] = {}
+    unreadable = total = 0
+    for ledger in workspace.own_reviews(bank):
+        with ledger.rewriting() as (rows, write):
+            again = read_again(rows, prompts, questions, answers)
+            differ = sum(one != other for one, other in zip(rows, again, strict=True))
+            if differ:
+                write(again)
+                changed[ledger.path] = differ
+        total += len(again)
+        unreadable += sum(row.scores is None for row in again)
+    tell(workspace)
+    differ = sum(changed.values())
+    if given.as_json:
+        values = {"bank": bank, "reviews": total, "changed": differ, "unreadable": unreadable}
+        print_json("judge", values, list(changed), given.step("report", "--bank", bank))
+    else:
+        said = f"{count(total, 'review')} read again: {differ} changed, {unreadable} unreadable"
+        show(said)
+    say(f"Next: {given.step('report', '--bank', bank)}")

@@ -1,0 +1,245 @@
+"""What is owed of what a judge is to be shown, and its replies -> Reviews.
+
+A showing is owed until a row was asked exactly it. A reply that cannot be read is a row without
+scores; then the judge is asked once more: with more room where it was cut, else for the scores
+alone. That is a row of its own, and the last one counts.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from evalkit.answer import standing as answers_that_stand
+from evalkit.chat import Message, Reply, Request, about, bought
+from evalkit.judge.filling import basis, filled
+from evalkit.judge.showings import Showing
+from evalkit.parsers import PARSERS, Reading
+from evalkit.price import tokens_about
+from evalkit.prompts import JudgePrompt
+from evalkit.records import Answer, Question, Review, short_hash
+
+MORE_ROOM = 2  # times as many tokens, where a reply was cut
+USUAL = 200  # tokens of a reply, while this judge has given none
+
+
+class Judging:
+    """What one judge is shown with one prompt, with the rows that are there already."""
+
+    def __init__(
+        self,
+        judge: str,
+        model_id: str,
+        prompt_name: str,
+        prompt: JudgePrompt,
+        showings: Sequence[Showing],
+        rows: Iterable[Review],
+        *,
+        structured: bool = False,
+        context: int | None = None,
+    ) -> None:
+        """`judge`: its name in its rows; `model_id`: what its service calls it.
+
+        `structured`, `context`: as `filling.filled` takes them.
+        """
+        self._judge = judge
+        self._id = model_id
+        self._prompt_name = prompt_name
+        self._prompt = prompt
+        self._showings = {(each.about, each.sample): each for each in showings}
+        self._filled = {
+            key: filled(prompt, each, structured=structured, context=context)
+            for key, each in self._showings.items()
+        }
+        self._rows = {(row.asked, row.sample, row.shown): row for row in rows}
+        self._state = {key: self._walk(each.request) for key, each in self._filled.items()}
+        """Of each showing: the request that is owed, or its last row."""
+
+    @property
+    def total(self) -> int:
+        """Reviews that all of it takes, canaries included."""
+        return len(self._state)
+
+    def complete(self) -> list[Review]:
+        """The reviews that are here, those that cannot be read included."""
+        return [found for found in self._state.values() if isinstance(found, Review)]
+
+    def requests(self) -> Iterator[Request]:
+        """What each owed review takes next."""
+        return (found for found in self._state.values() if isinstance(found, Request))
+
+    def calls(self) -> Iterator[tuple[Request, int]]:
+        """Every call that is owed, as `answer.Asking.calls` tells them: none waits for another."""
+        return ((request, 0) for request in self.requests())
+
+    def first(self) -> Request:
+        """The first thing that is shown, whether it is owed or not."""
+        return next(iter(self._filled.values())).request
+
+    def usual(self) -> tuple[float, float]:
+        """Tokens of a reply; and tokens that were sent, for one of `price.tokens_about`.
+
+        As the rows that are here say, where there are any.
+        """
+        sent = planned = said = 0.0
+        counted = 0
+        for key, each in self._filled.items():
+            row = self._rows.get(self._key(each.request))
+            if row is not None and row.usage is not None and self._state[key] is row:
+                sent += row.usage.input
+                said += row.usage.output
+                planned += tokens_about(each.request)
+                counted += 1
+        return (said / counted, sent / planned) if counted and sent else (USUAL, 1.0)
+
+    def record(self, request: Request, reply: Reply, dollars: float | None) -> Review:
+        """The row that a reply becomes."""
+        showing = self._showings[request.about, request.sample]
+        reading = read(self._prompt, showing.question, showing.answers, reply.text)
+        why = reading.unreadable
+        if reading.scores is None and reply.refusal:
+            why = "refused"
+        elif reading.scores is None and reply.finish_reason == "length":
+            why = "cut"
+        rung: Any = reading.rung
+        if rung is not None and _is_repair(request):
+            rung = "repaired"
+        return Review(
+            **bought(request, reply, self._id, dollars),
+            question=showing.question.id,
+            judge=self._judge,
+            prompt=self._prompt_name,
+            shown=showing.shown,
+            answers=tuple(map(short_hash, showing.answers)),
+            text=reply.text,
+            scores=reading.scores,
+            rung=rung,
+            flags=reading.flags,
+            unreadable=why,
+            prompt_hash=basis(self._prompt, showing.question),
+            cut=self._filled[request.about, request.sample].cut,
+            canary=showing.canary,
+            right=showing.right,
+        )
+
+    def take(self, row: Review) -> Request | None:
+        """Count a row that is on disk; returns what follows from it, if anything."""
+        self._rows[row.asked, row.sample, row.shown] = row
+        key = about(row), row.sample
+        found = self._state[key] = self._walk(self._filled[key].request)
+        return found if isinstance(found, Request) else None
+
+    # -- inside
+
+    def _key(self, request: Request) -> tuple[str, int, tuple[str, ...]]:
+        shown = self._showings[request.about, request.sample].shown
+        return request.asked(self._id), request.sample, shown
+
+    def _walk(self, request: Request) -> Request | Review:
+        while True:
+            row = self._rows.get(self._key(request))
+            if row is None:
+                return request
+            following = self._again(request, row)
+            if following is None:
+                return row
+            request = following
+
+    def _again(self, request: Request, row: Review) -> Request | None:
+        """What to ask after a reply that cannot be read; None where nothing would help."""
+        if row.scores is not None or _is_repair(request) or row.refusal:
+            return None
+        room = self._prompt.sampling.max_tokens
+        if row.finish_reason == "length" and request.sampling.max_tokens == room:
+            return replace(request, sampling=replace(request.sampling, max_tokens=MORE_ROOM * room))
+        if not row.text.strip():
+            return None
+        said = Message("assistant", row.text), Message("user", self._prompt.repair)
+        return replace(request, messages=(*request.messages, *said), schema=None)
+
+
+def read(
+    prompt: JudgePrompt, question: Question | None, answers: Iterable[Iterable[str]], text: str
+) -> Reading:
+    """The scores in a judge's text; what it was shown is never taken for them."""
+    asked = [*question.turns, *question.reference] if question else []
+    return PARSERS[prompt.parser](text, [*asked, *(each for own in answers for each in own)])
+
+
+def read_again(
+    rows: Iterable[Review],
+    prompts: Mapping[str, JudgePrompt],
+    questions: Iterable[Question],
+    answers: Iterable[Answer],
+) -> list[Review]:
+    """The rows with the scores that the parsers of today find in their texts.
+
+    Rows of an unknown prompt, and scores that came from another tool (`given`), stay as they are.
+    """
+    bank = {question.id: question for question in questions}
+    texts = {answer.hash: answer.turns for answer in answers}
+    found = []
+    for row in rows:
+        prompt = prompts.get(row.prompt)
+        if prompt is None or row.rung == "given":
+            found.append(row)
+            continue
+        shown = [texts.get(each, ()) for each in row.answers]
+        reading = read(prompt, bank.get(row.question), shown, row.text)
+        if reading.scores is None and row.scores is None:
+            found.append(row)
+            continue
+        rung = "repaired" if reading.rung and row.rung == "repaired" else reading.rung
+        new = {"scores": reading.scores, "rung": rung, "flags": reading.flags}
+        found.append(row.model_copy(update={**new, "unreadable": reading.unreadable}))
+    return found
+
+
+def standing(
+    questions: Iterable[Question],
+    answers: Iterable[Answer],
+    reviews: Iterable[Review],
+    prompts: Mapping[str, JudgePrompt],
+) -> tuple[list[Review], list[Review]]:
+    """The reviews that count, and those that are stale.
+
+    `answers`: all of them. A review counts while its question, its answers and its prompt are as
+    they were. Of one showing the last such row counts, and those before it are neither.
+    """
+    bank = {question.id: question for question in questions}
+    answers = list(answers)
+    hashes: dict[tuple[str, str], set[str]] = {(a.question, a.model): set() for a in answers}
+    for answer in answers_that_stand(bank.values(), answers):
+        hashes[answer.question, answer.model].add(answer.hash)
+    known: dict[tuple[str, str], str] = {}
+    found: dict[tuple[Any, ...], Review] = {}
+    stale = []
+    for row in reviews:
+        question, prompt = bank.get(row.question), prompts.get(row.prompt)
+        if question is None or not _of_answers(row, hashes):
+            stale.append(row)
+            continue
+        if row.prompt_hash is not None and prompt is not None:
+            told = known.get((row.prompt, row.question))
+            if told is None:
+                told = known[row.prompt, row.question] = basis(prompt, question)
+            if told != row.prompt_hash:
+                stale.append(row)
+                continue
+        place = row.asked if row.prompt_hash is None else row.answers
+        found[(*row.key[:4], row.canary, row.sample, place)] = row
+    return list(found.values()), stale
+
+
+def _of_answers(row: Review, hashes: Mapping[tuple[str, str], set[str]]) -> bool:
+    """Whether a review saw the answers that stand; of a canary: the one that is right."""
+    places = range(len(row.shown)) if row.canary is None else [row.right or 0]
+    if row.canary is not None and len(row.shown) == 1:
+        return True
+    return all(
+        row.answers[place] in hashes.get((row.question, row.shown[place]), {row.answers[place]})
+        for place in places
+    )
+
+
+def _is_repair(request: Request) -> bool:
+    return any(message.role == "assistant" for message in request.messages)

@@ -1,0 +1,190 @@
+"""Which answers a judge is shown, in which order, how often. Knows no prompt and no judge.
+
+Every choice is a hash of what it is about and the seed, never a draw: a run that is resumed, or
+that is given more questions, makes the same choices again.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from itertools import combinations
+from math import ceil
+from typing import Any, Literal
+
+from evalkit.errors import Missing, Unknown
+from evalkit.records import Answer, Canary, Question, short_hash
+
+Orders = Literal["both", "plan", "coin", "fixed"]
+Pair = tuple[str, str]
+Texts = tuple[str, ...]
+
+SECOND_ORDER = 0.2  # of a pair's questions are shown in the other order too, under `plan`
+SECOND_ORDER_AT_LEAST = 30  # fewer do not tell what the order does
+
+
+@dataclass(frozen=True)
+class Showing:
+    """One thing that a judge is shown, to be scored."""
+
+    question: Question
+    shown: tuple[str, ...]
+    """The models' names, first place first."""
+    answers: tuple[Texts, ...]
+    """The text of each turn of each answer, in the same order."""
+    sample: int = 0
+    canary: Canary | None = None
+    right: int | None = None
+    """Of a canary: the place of the answer that must win; None where it must be a tie."""
+
+    @property
+    def about(self) -> tuple[str, ...]:
+        """As `chat.about` of the row that it leaves."""
+        return (self.question.id, *self.shown, *([self.canary] if self.canary else []))
+
+
+@dataclass
+class Plan:
+    """What there is to show, and what there is not."""
+
+    showings: list[Showing] = field(default_factory=list)
+    identical: int = 0
+    """Questions of a pair on which both gave the same answer: a tie by rule, no call."""
+    unanswered: Counter[str] = field(default_factory=Counter)
+    """Model -> questions without an answer of its own, which nobody can judge."""
+
+
+def rank(seed: int, *what: Any) -> str:
+    """A place in an order that is random, fixed by the seed, and the same on every machine."""
+    return short_hash([seed, *what])
+
+
+def pairs(models: Iterable[str], baseline: str, wanted: Sequence[str]) -> list[Pair]:
+    """The pairs to judge, of models that have answers.
+
+    `wanted`: `all`, or A:B, several; empty: each model against the baseline, which comes first.
+    Raises Unknown for a name that has no answers, Missing where nothing can be compared.
+    """
+    known = sorted(set(models))
+    if not known:
+        raise Missing("nothing has been answered yet. First: evalkit answer --model NAME")
+    if list(wanted) == ["all"]:
+        found = list(combinations(known, 2))
+    elif wanted:
+        found = [_pair(each, known) for each in wanted]
+    else:
+        if baseline not in known:
+            raise Unknown("answers of", baseline, known, "--baseline takes one of these")
+        found = [(baseline, model) for model in known if model != baseline]
+    if not found:
+        raise Missing(f"only {known[0]} has answers: there is nothing to compare it with")
+    return list({frozenset(pair): pair for pair in found}.values())
+
+
+def _pair(text: str, known: list[str]) -> Pair:
+    """A:B, where a name may hold a colon of its own."""
+    parts = text.split(":")
+    splits = [(":".join(parts[:k]), ":".join(parts[k:])) for k in range(1, len(parts))]
+    if not splits:
+        raise Missing(f"'{text}' is no pair; expected --pairs all or --pairs A:B")
+    for first, second in splits:
+        if first in known and second in known and first != second:
+            return first, second
+    if splits[0][0] == splits[0][1]:
+        raise Missing(f"'{text}': a pair is of two different models")
+    unknown = next(name for name in splits[0] if name not in known)
+    raise Unknown("answers of", unknown, known)
+
+
+def plan(
+    questions: Sequence[Question],
+    answers: Iterable[Answer],
+    compared: Sequence[Pair],
+    *,
+    shows: int = 2,
+    orders: Orders = "both",
+    samples: int = 1,
+    seed: int = 0,
+) -> Plan:
+    """What to show a judge of these questions.
+
+    `answers`: those that stand; of several samples the first is judged. `shows` is 1 where each
+    answer is graded alone. Questions come in an order that the seed gives, so that a run that ends
+    early has seen a random part of the bank.
+    """
+    found = Plan()
+    texts = _texts(answers)
+    in_order = sorted(questions, key=lambda question: rank(seed, "place", question.id))
+    models = list(dict.fromkeys(model for pair in compared for model in pair))
+    for model in models:
+        if lacking := sum((question.id, model) not in texts for question in in_order):
+            found.unanswered[model] = lacking
+    twice = {pair: _second_orders(in_order, pair, seed) for pair in compared}
+    for question in in_order:
+        if shows == 1:
+            here: list[tuple[str, ...]] = [
+                (model,) for model in models if (question.id, model) in texts
+            ]
+        else:
+            here = []
+            for pair in compared:
+                if not all((question.id, model) in texts for model in pair):
+                    continue
+                if same(*(texts[question.id, model] for model in pair)):
+                    found.identical += 1
+                    continue
+                here += _orders(question.id, pair, orders, seed, question.id in twice[pair])
+        found.showings += [
+            Showing(question, shown, tuple(texts[question.id, m] for m in shown), sample)
+            for shown in here
+            for sample in range(samples)
+        ]
+    return found
+
+
+def identical(answers: Iterable[Answer]) -> list[tuple[str, str, str]]:
+    """Question and two models that gave the same answer to it; `answers`: those that stand."""
+    by_question: dict[str, dict[str, Texts]] = {}
+    for (question, model), texts in _texts(answers).items():
+        by_question.setdefault(question, {})[model] = texts
+    return [
+        (question, *pair)
+        for question, own in by_question.items()
+        for pair in combinations(sorted(own), 2)
+        if same(own[pair[0]], own[pair[1]])
+    ]
+
+
+def same(one: Texts, other: Texts) -> bool:
+    """Whether there is nothing to compare: the same text, or no text on either side."""
+    return [text.strip() for text in one] == [text.strip() for text in other]
+
+
+def _texts(answers: Iterable[Answer]) -> dict[tuple[str, str], Texts]:
+    first: dict[tuple[str, str], Answer] = {}
+    for answer in answers:
+        standing = first.setdefault((answer.question, answer.model), answer)
+        if answer.sample < standing.sample:
+            first[answer.question, answer.model] = answer
+    return {key: answer.turns for key, answer in first.items()}
+
+
+def _orders(
+    question: str, pair: Pair, orders: Orders, seed: int, twice: bool
+) -> list[tuple[str, ...]]:
+    if orders == "both":
+        return [pair, pair[::-1]]
+    if orders == "fixed":
+        return [pair]
+    heads = int(rank(seed, "coin", question, *sorted(pair)), 16) % 2
+    one = tuple(sorted(pair, reverse=bool(heads)))
+    return [one, one[::-1]] if orders == "plan" and twice else [one]
+
+
+def _second_orders(questions: Sequence[Question], pair: Pair, seed: int) -> set[str]:
+    """The questions that `plan` shows in both orders: a random part, the same on each run."""
+    number = max(SECOND_ORDER_AT_LEAST, ceil(SECOND_ORDER * len(questions)))
+    ids = sorted(
+        (question.id for question in questions),
+        key=lambda id_: rank(seed, "second order", id_, *sorted(pair)),
+    )
+    return set(ids[:number])
