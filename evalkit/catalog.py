@@ -179,6 +179,11 @@ class Catalog:
         stanzas = yamlfile.load(own, _File).catalog if own.exists() else {}
         return cls(shipped, stanzas, environment)
 
+    def add(self, name: str, stanza: Stanza) -> None:
+        """Lay one more stanza over what is known, as the workspace's own are."""
+        known = self.stanzas.get(name)
+        self.stanzas[name] = stanza.over(known) if known else stanza
+
     def services(self) -> list[str]:
         """The names behind which any of their models can be named, as in openai/gpt-4o."""
         return sorted(name for name, each in self.stanzas.items() if _is_service(each))

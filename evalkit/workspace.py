@@ -176,6 +176,11 @@ class Workspace:
 
     # -- bought
 
+    def answered(self, bank: str) -> list[str]:
+        """The models that have answered something of a bank."""
+        ledgers = self.ledgers("answers", bank, Answer)
+        return sorted({row.model for ledger in ledgers if (row := ledger.first())})
+
     def answers(self, bank: str) -> list[Answer]:
         """Every answer to a bank."""
         return [row for ledger in self.ledgers("answers", bank, Answer) for row in ledger.read()]

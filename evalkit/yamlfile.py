@@ -59,6 +59,14 @@ def load(path: Path, model: type[Model]) -> Model:
         raise BadFile([Fault(str(path), what)]) from error
 
 
+def key_lines(path: Path) -> dict[str, int]:
+    """The line of each key of the outermost mapping of a file that `load` has read."""
+    tree = yaml.compose(jsonl.text(path), Loader=_Fast)
+    if not isinstance(tree, yaml.MappingNode):
+        return {}
+    return {key.value: key.start_mark.line + 1 for key, _ in tree.value}
+
+
 def _refuse_aliases(text: str) -> None:
     if "&" not in text and "*" not in text:
         return

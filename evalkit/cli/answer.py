@@ -1,6 +1,7 @@
 """evalkit answer: ask chatbots the questions of a bank."""
 
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -23,7 +24,7 @@ from evalkit.errors import count
 if TYPE_CHECKING:
     from evalkit.answer import Settings
     from evalkit.catalog import Catalog, Model
-    from evalkit.cli.calls import Limits, Plan, Way
+    from evalkit.cli.calls import Limits, Outcome, Plan, Way
     from evalkit.records import Answer, Question
     from evalkit.workspace import Workspace
 
@@ -38,6 +39,8 @@ class Wanted:
     models: "tuple[Model, ...]"
     questions: "tuple[Question, ...]"
     settings: "Settings"
+    own_settings: "Mapping[str, Settings]" = field(default_factory=dict)
+    """Of single models, by name."""
 
 
 @click.command(short_help="Ask chatbots the questions of a bank.")
@@ -113,7 +116,10 @@ def answer(
         first = [(model, next(asking[model.name].requests())) for model in models]
         calls.show_requests("answer", first, as_json=given.as_json)
         return
-    ctx.exit(ask(given, workspace, catalog, wanted, limits))
+    ended = ask(given, workspace, catalog, wanted, limits)
+    if given.as_json:
+        print_json("answer", ended.values, ended.files, ended.next, ended.status)
+    ctx.exit(ended.code)
 
 
 def ask(
@@ -122,10 +128,32 @@ def ask(
     catalog: "Catalog",
     wanted: Wanted,
     limits: "Limits",
-) -> int:
-    """Ask what is owed, tell how it went, return the exit code."""
+) -> "Outcome":
+    """Ask what is owed, and tell how it went."""
     from evalkit.cli import running
 
+    planned = plans_of(workspace, wanted)
+    plans = planned()
+    tell(workspace)
+    _preflight(wanted, plans)
+    if limits.dry_run:
+        note("nothing was sent.")
+        return calls.outcome(
+            plans, None, 0, _values(wanted, plans), _next(given, workspace, wanted, 0)
+        )
+    plans, run, signalled = calls.perform(planned, catalog, limits)
+    tell(workspace)
+    owed = sum(plan.owed for plan in plans)
+    running.tell_end(run, owed)
+    if not given.as_json:
+        _show(plans)
+    following = _next(given, workspace, wanted, owed)
+    say(f"Next: {following}")
+    return calls.outcome(plans, run, signalled, _values(wanted, plans), following)
+
+
+def plans_of(workspace: "Workspace", wanted: Wanted) -> "Callable[[], list[Plan]]":
+    """What makes the plan of each model, from the rows that are there then."""
     ledgers = workspace.answer_ledgers(wanted.bank, [model.name for model in wanted.models])
 
     def planned() -> "list[Plan]":
@@ -134,31 +162,15 @@ def ask(
             for model in wanted.models
         ]
 
-    plans = planned()
-    tell(workspace)
-    _preflight(wanted, plans)
-    if limits.dry_run:
-        note("nothing was sent.")
-        if given.as_json:
-            _print_json(given, wanted.bank, plans, "dry run")
-        return 0
-    plans, run, signalled = calls.perform(planned, catalog, limits)
-    tell(workspace)
-    owed = sum(plan.owed for plan in plans)
-    running.tell_end(run, owed)
-    if given.as_json:
-        _print_json(given, wanted.bank, plans, calls.status(run, owed, signalled))
-    else:
-        _show(plans)
-    say(f"Next: {_next(given, wanted.bank, owed)}")
-    return running.exit_code(run, owed, signalled)
+    return planned
 
 
 def _asking(wanted: Wanted, model: "Model") -> Any:
     from evalkit.answer import Asking
 
     def of(rows: "list[Answer]") -> Asking:
-        return Asking(model.name, model.id, wanted.questions, rows, wanted.settings)
+        settings = wanted.own_settings.get(model.name, wanted.settings)
+        return Asking(model.name, model.id, wanted.questions, rows, settings)
 
     return of
 
@@ -207,15 +219,19 @@ def _counts(plan: "Plan") -> dict[str, Any]:
     }
 
 
-def _print_json(given: Everywhere, bank: str, plans: "list[Plan]", status: str) -> None:
+def _values(wanted: Wanted, plans: "list[Plan]") -> dict[str, Any]:
     models = [_counts(plan) for plan in plans]
     sums = {name: sum(each[name] for each in models) for name in ("done", "owed", "calls", "usd")}
-    files = [plan.ledger.path for plan in plans if plan.ledger.path.exists()]
-    values = {"bank": bank, **sums, "models": models}
-    print_json("answer", values, files, _next(given, bank, sums["owed"]), status)
+    return {"bank": wanted.bank, **sums, "models": models}
 
 
-def _next(given: Everywhere, bank: str, owed: int) -> str:
+def _next(given: Everywhere, workspace: "Workspace", wanted: Wanted, owed: int) -> str:
     if owed:
         return "the same command goes on where it stopped"
-    return given.step("judge", "--judge", "gpt-4", "--bank", bank)
+    from evalkit.judge.showings import CHATGPT
+
+    there = workspace.answered(wanted.bank)
+    if len(there) == 1:
+        return given.step("answer", "--model", "chatgpt", "--bank", wanted.bank)
+    whom = () if set(CHATGPT) & set(there) else ("--baseline", wanted.models[0].name)
+    return given.step("judge", "--judge", "gpt-4", "--bank", wanted.bank, *whom)

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from functools import wraps
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import click
@@ -99,6 +100,21 @@ def on_calls(verb: Callable[..., None]) -> Callable[..., None]:
         verb(way=way, limits=limits, **own)
 
     return command
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How the calls of one verb ended."""
+
+    code: int
+    """The exit code."""
+    status: str
+    """The word that --json promises."""
+    values: dict[str, Any]
+    """What --json tells."""
+    files: list[Path]
+    next: str
+    dollars: float = 0.0
 
 
 class Asked(Protocol):
@@ -257,11 +273,21 @@ def _work(plan: Plan, provider: Any, writer: "Writer[Any]") -> "Work":
     )
 
 
-def status(run: "Run", owed: int, signalled: int) -> str:
-    """How it ended, in the word that --json promises."""
+def outcome(
+    plans: Sequence[Plan], run: "Run | None", signalled: int, values: dict[str, Any], next_: str
+) -> Outcome:
+    """How it ended; without a run nothing was to be sent."""
+    from evalkit.cli.running import exit_code
+
+    files = [plan.ledger.path for plan in plans if plan.ledger.path.exists()]
+    if run is None:
+        return Outcome(0, "dry run", values, files, next_)
+    owed = sum(plan.owed for plan in plans)
+    status = "owed" if owed else "done"
     if run.stops or run.error or signalled:
-        return "stopped"
-    return "owed" if owed else "done"
+        status = "stopped"
+    spent = sum(work.dollars for work in run.works)
+    return Outcome(exit_code(run, owed, signalled), status, values, files, next_, spent)
 
 
 def counts(plan: Plan) -> dict[str, Any]:

@@ -9,6 +9,8 @@ import click
 
 from evalkit import __version__
 from evalkit.cli.answer import answer
+from evalkit.cli.demo import demo
+from evalkit.cli.evaluation import run as run_
 from evalkit.cli.imports import import_
 from evalkit.cli.judge import judge
 from evalkit.cli.models import models
@@ -20,18 +22,17 @@ from evalkit.errors import EvalkitError, did_you_mean, reason
 WELCOME = """\
 evalkit {version}: a strong model as the judge between chatbots, with error bars that hold
 
-  1  evalkit answer --model ollama/llama3 --model chatgpt    ask a model that you serve, and ChatGPT
-  2  evalkit judge --judge gpt-4                             GPT-4 compares their answers
-  3  evalkit report --open                                   one page with the verdict
+  0  evalkit demo                                   a small evaluation, offline and free
+  1  evalkit answer --model ollama/llama3,chatgpt   ask a model that you serve, and ChatGPT
+  2  evalkit judge --judge gpt-4                    GPT-4 compares their answers
+  3  evalkit report --open                          one page with the verdict
 
-  data     answer     ask chatbots, over any API; resumes    models  whom it can ask
-           questions  80 of our own, English and Chinese; check, generate, contamination
-           import     other tools' questions, answers and reviews
-  verdict  judge      both orders, each pair once; says the price first, resumes
-           report     tables, charts, one page
+  questions  80 of our own; check, generate, ...    models  whom it can ask, at what price
+  answer     ask chatbots; resumes                  import  other tools' data
+  judge      compare answers; price first, resumes  run     all of it from one file
+  report     tables, charts, one page               demo    all of it, offline
 
-All files lie in the current folder, or in the one that -C names.
-evalkit VERB --help says what a verb takes."""
+Files lie in the current folder, or where -C says. evalkit VERB --help: what a verb takes."""
 
 
 @click.group(
@@ -47,7 +48,7 @@ def verbs(ctx: click.Context) -> None:
         click.echo(WELCOME.format(version=__version__))
 
 
-for each in (answer, import_, judge, models, questions, report):
+for each in (answer, demo, import_, judge, models, questions, report, run_):
     verbs.add_command(each)
 
 

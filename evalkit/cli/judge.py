@@ -1,6 +1,6 @@
 """evalkit judge: have a strong model compare the answers."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,7 +26,7 @@ from evalkit.errors import Missing, Unknown, count
 
 if TYPE_CHECKING:
     from evalkit.catalog import Catalog, Model
-    from evalkit.cli.calls import Limits, Plan, Way
+    from evalkit.cli.calls import Limits, Outcome, Plan, Way
     from evalkit.judge.judging import Judging
     from evalkit.judge.showings import Orders, Pair, Showing
     from evalkit.prompts import JudgePrompt
@@ -45,7 +45,8 @@ class Wanted:
     judges: "tuple[Model, ...]"
     prompt: str | None = None
     """None: `PROMPT`, in the language of the bank."""
-    baseline: str = "chatgpt"
+    baseline: str | None = None
+    """None: ChatGPT, by any of its names."""
     pairs: tuple[str, ...] = ()
     orders: "Orders" = "both"
     samples: int = 1
@@ -57,7 +58,7 @@ class Wanted:
 
 
 @dataclass(frozen=True)
-class _Shown:
+class Shown:
     """What every judge of a run is shown."""
 
     prompt_name: str
@@ -78,12 +79,7 @@ class _Shown:
     help="Who judges: as --model of `evalkit answer`; repeat it for a panel.",
 )
 @click.option("--bank", default="evalkit80", show_default=True, help="Which questions.")
-@click.option(
-    "--baseline",
-    default="chatgpt",
-    show_default=True,
-    help="The model that all others are compared with.",
-)
+@click.option("--baseline", help="The model that all others are compared with; default: ChatGPT.")
 @click.option(
     "--pairs",
     multiple=True,
@@ -160,12 +156,14 @@ def judge(
     wanted = Wanted(bank, judges, **asked)
     questions = filed(workspace, bank, workspace.questions(bank), category_default)
     if show_prompt:
-        shown = _shown(workspace, wanted, questions)
-        asking = [(model, _judging(wanted, shown, model, [])) for model in judges]
-        first = [(model, each.first()) for model, each in asking]
+        shown = shown_of(workspace, wanted, questions)
+        first = [(model, _asking(wanted, shown, model)([]).first()) for model in judges]
         calls.show_requests("judge", first, as_json=given.as_json)
         return
-    ctx.exit(ask(given, workspace, catalog, wanted, questions, limits)[0])
+    ended = ask(given, workspace, catalog, wanted, questions, limits)
+    if given.as_json:
+        print_json("judge", ended.values, ended.files, ended.next, ended.status)
+    ctx.exit(ended.code)
 
 
 def ask(
@@ -175,46 +173,46 @@ def ask(
     wanted: Wanted,
     questions: "list[Question]",
     limits: "Limits",
-) -> tuple[int, float]:
-    """Ask what is owed, tell how it went; returns the exit code and the dollars spent."""
+) -> "Outcome":
+    """Ask what is owed, and tell how it went."""
     from evalkit.cli import running
 
-    shown = _shown(workspace, wanted, questions)
+    shown = shown_of(workspace, wanted, questions)
+    planned = plans_of(workspace, wanted, shown)
+    plans = planned()
+    tell(workspace)
+    _preflight(catalog, wanted, shown, plans)
+    if limits.dry_run:
+        note("nothing was sent.")
+        return calls.outcome(plans, None, 0, _values(wanted, plans), _next(given, wanted.bank, 0))
+    plans, run, signalled = calls.perform(planned, catalog, limits)
+    tell(workspace)
+    owed = sum(plan.owed for plan in plans)
+    running.tell_end(run, owed)
+    if not given.as_json:
+        _show(plans)
+    following = _next(given, wanted.bank, owed)
+    say(f"Next: {following}")
+    return calls.outcome(plans, run, signalled, _values(wanted, plans), following)
+
+
+def plans_of(workspace: "Workspace", wanted: Wanted, shown: "Shown") -> "Callable[[], list[Plan]]":
+    """What makes the plan of each judge, from the rows that are there then."""
     judges = [model.name for model in wanted.judges]
     ledgers = workspace.review_ledgers(wanted.bank, judges, shown.prompt_name)
 
     def planned() -> "list[Plan]":
         return [
             calls.plan(
-                model,
-                ledgers[model.name],
-                lambda rows, model=model: _judging(wanted, shown, model, rows),  # type: ignore[misc]
-                lambda judging: judging.usual(),
+                model, ledgers[model.name], _asking(wanted, shown, model), lambda each: each.usual()
             )
             for model in wanted.judges
         ]
 
-    plans = planned()
-    tell(workspace)
-    _preflight(catalog, wanted, shown, plans)
-    if limits.dry_run:
-        note("nothing was sent.")
-        if given.as_json:
-            _print_json(given, wanted.bank, plans, "dry run")
-        return 0, 0.0
-    plans, run, signalled = calls.perform(planned, catalog, limits)
-    tell(workspace)
-    owed = sum(plan.owed for plan in plans)
-    running.tell_end(run, owed)
-    if given.as_json:
-        _print_json(given, wanted.bank, plans, calls.status(run, owed, signalled))
-    else:
-        _show(plans)
-    say(f"Next: {_next(given, wanted.bank, owed)}")
-    return running.exit_code(run, owed, signalled), sum(work.dollars for work in run.works)
+    return planned
 
 
-def _shown(workspace: "Workspace", wanted: Wanted, questions: "list[Question]") -> _Shown:
+def shown_of(workspace: "Workspace", wanted: Wanted, questions: "list[Question]") -> Shown:
     """What there is to judge. Raises Missing or Unknown where there is nothing."""
     from evalkit import answer
     from evalkit.judge import canaries, showings
@@ -245,7 +243,7 @@ def _shown(workspace: "Workspace", wanted: Wanted, questions: "list[Question]") 
     if not plan.showings and not plan.identical:
         raise Missing("no question was answered by both models of a pair. See: evalkit report")
     every = [*tests, *plan.showings] if plan.showings else []
-    return _Shown(name, prompt, compared, every, len(tests), plan.identical, plan.unanswered)
+    return Shown(name, prompt, compared, every, len(tests), plan.identical, plan.unanswered)
 
 
 def _prompt(
@@ -261,23 +259,27 @@ def _prompt(
     return name, prompts[name]
 
 
-def _judging(wanted: Wanted, shown: _Shown, model: "Model", rows: "list[Review]") -> "Judging":
+def _asking(wanted: Wanted, shown: Shown, model: "Model") -> "Callable[[list[Review]], Judging]":
     from evalkit.judge.judging import Judging
 
-    structured = wanted.structured
-    return Judging(
-        model.name,
-        model.id,
-        shown.prompt_name,
-        shown.prompt,
-        shown.showings,
-        rows,
-        structured=model.stanza.structured if structured is None else structured,
-        context=model.stanza.context,
-    )
+    structured = model.stanza.structured if wanted.structured is None else wanted.structured
+
+    def of(rows: "list[Review]") -> Judging:
+        return Judging(
+            model.name,
+            model.id,
+            shown.prompt_name,
+            shown.prompt,
+            shown.showings,
+            rows,
+            structured=structured,
+            context=model.stanza.context,
+        )
+
+    return of
 
 
-def _preflight(catalog: "Catalog", wanted: Wanted, shown: _Shown, plans: "list[Plan]") -> None:
+def _preflight(catalog: "Catalog", wanted: Wanted, shown: Shown, plans: "list[Plan]") -> None:
     """What is about to happen: what is judged, by whom, where, with whose key, for how much."""
     from evalkit.cli.running import priced, reached
     from evalkit.columns import padded, width
@@ -377,14 +379,12 @@ def _counts(plan: "Plan") -> dict[str, Any]:
     }
 
 
-def _print_json(given: Everywhere, bank: str, plans: "list[Plan]", status: str) -> None:
+def _values(wanted: Wanted, plans: "list[Plan]") -> dict[str, Any]:
     judges = [_counts(plan) for plan in plans]
     names = ("done", "owed", "unreadable", "calls", "usd")
     sums = {name: sum(each[name] for each in judges) for name in names}
     alarms = [alarm for each in judges for alarm in each["alarms"]]
-    files = [plan.ledger.path for plan in plans if plan.ledger.path.exists()]
-    values = {"bank": bank, **sums, "alarms": alarms, "judges": judges}
-    print_json("judge", values, files, _next(given, bank, sums["owed"]), status)
+    return {"bank": wanted.bank, **sums, "alarms": alarms, "judges": judges}
 
 
 def _next(given: Everywhere, bank: str, owed: int) -> str:

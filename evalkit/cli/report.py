@@ -1,6 +1,7 @@
 """evalkit report: the tables, the charts, the page."""
 
 import webbrowser
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -57,17 +58,68 @@ def report(
     bank = _only_bank(workspace) if bank is None else bank
     if repair:
         workspace.repair(bank)
-    questions = filed(workspace, bank, workspace.questions(bank), category_default)
-    answers, reviews = workspace.answers(bank), workspace.reviews(bank)
+    found = found_in(workspace, bank, baseline, category_default)
 
+    files = write(workspace, found, as_csv=as_csv, raw=raw, png=png)
+    tell(workspace)
+    if given.as_json:
+        print_json("report", found.model_dump(mode="json"), files, f"open {files[0]}")
+    tell_results(given, found)
+    say(f"wrote {', '.join(map(str, files))}")
+    if open_page:
+        open_in_browser(files[0])
+    else:
+        say(f"Next: open {files[0]}, or run this again with --open")
+
+
+def tell_results(given: Everywhere, found: "Results") -> None:
+    """The table, the verdict, and what a reader must know of them."""
     from evalkit.report import words
-    from evalkit.report.page import page
+
+    if not given.as_json:
+        click.echo(visible(words.table(found)))
+        for sentence in words.verdicts(found):
+            click.echo(visible(sentence))
+    for sentence in [*found.alarms, *found.missing]:
+        say(sentence)
+
+
+def open_in_browser(file: Path) -> None:
+    """Open a page, or say that it has to be opened by hand."""
+    if not webbrowser.open(file.resolve().as_uri()):
+        say(f"no browser could be started; open {file} yourself")
+
+
+def found_in(
+    workspace: "Workspace", bank: str, baseline: str | None, category_default: str | None
+) -> "Results":
+    """Every number of a bank, from the rows that are there."""
     from evalkit.report.results import results
+
+    questions = filed(workspace, bank, workspace.questions(bank), category_default)
+    return results(
+        bank,
+        questions,
+        workspace.answers(bank),
+        workspace.reviews(bank),
+        baseline,
+        prompts=judge_prompts(workspace),
+        sample=workspace.is_shipped(bank) and bank == SAMPLE,
+    )
+
+
+def write(
+    workspace: "Workspace",
+    found: "Results",
+    *,
+    as_csv: bool = False,
+    raw: bool = False,
+    png: bool = False,
+) -> "list[Path]":
+    """Write the page, the numbers, and what else is wanted; returns the files, the page first."""
+    from evalkit.report.page import page
     from evalkit.report.spreadsheet import spreadsheet
 
-    sample = workspace.is_shipped(bank) and bank == SAMPLE
-    known = judge_prompts(workspace)
-    found = results(bank, questions, answers, reviews, baseline, prompts=known, sample=sample)
     made: dict[str, str | bytes] = {
         ".html": page(found),
         ".json": found.model_dump_json(indent=1) + "\n",
@@ -76,21 +128,7 @@ def report(
         made[".csv"] = spreadsheet(found, raw=raw)
     if png:
         made |= _pictures(found)
-    files = [workspace.write_report(bank, *content) for content in made.items()]
-    tell(workspace)
-    if given.as_json:
-        print_json("report", found.model_dump(mode="json"), files, f"open {files[0]}")
-    else:
-        click.echo(visible(words.table(found)))
-        for sentence in words.verdicts(found):
-            click.echo(visible(sentence))
-    for sentence in [*found.alarms, *found.missing]:
-        say(sentence)
-    say(f"wrote {', '.join(map(str, files))}")
-    if not open_page:
-        say(f"Next: open {files[0]}, or run this again with --open")
-    elif not webbrowser.open(files[0].resolve().as_uri()):
-        say(f"no browser could be started; open {files[0]} yourself")
+    return [workspace.write_report(found.bank, *content) for content in made.items()]
 
 
 def _pictures(found: "Results") -> dict[str, bytes]:
@@ -108,7 +146,7 @@ def _pictures(found: "Results") -> dict[str, bytes]:
 
 def _only_bank(workspace: "Workspace") -> str:
     judged = workspace.judged_banks()
-    own = [bank for bank in judged if not workspace.is_shipped(bank)] or judged
+    own = [bank for bank in judged if workspace.own_reviews(bank)] or judged
     if len(own) != 1:
         raise Missing(f"which bank? Give --bank, one of: {', '.join(own or workspace.banks())}")
     return own[0]

@@ -68,7 +68,9 @@ def _canary(
     if kind == "empty":
         worse: Texts = ("",) * turns
     else:
-        elsewhere = next((q for q in bank if q.category != question.category), None)
+        place = bank.index(question)
+        others = (*bank[place + 1 :], *bank[:place])
+        elsewhere = next((q for q in others if q.category != question.category), None)
         if elsewhere is None:
             return None
         strange = own[elsewhere.id]

@@ -18,6 +18,7 @@ Orders = Literal["both", "plan", "coin", "fixed"]
 Pair = tuple[str, str]
 Texts = tuple[str, ...]
 
+CHATGPT = ("chatgpt", "gpt-3.5-turbo")  # the baseline, where none is named: the first of these
 SECOND_ORDER = 0.2  # of a pair's questions are shown in the other order too, under `plan`
 SECOND_ORDER_AT_LEAST = 30  # fewer do not tell what the order does
 
@@ -58,10 +59,11 @@ def rank(seed: int, *what: Any) -> str:
     return short_hash([seed, *what])
 
 
-def pairs(models: Iterable[str], baseline: str, wanted: Sequence[str]) -> list[Pair]:
+def pairs(models: Iterable[str], baseline: str | None, wanted: Sequence[str]) -> list[Pair]:
     """The pairs to judge, of models that have answers.
 
     `wanted`: `all`, or A:B, several; empty: each model against the baseline, which comes first.
+    `baseline`: None is ChatGPT.
     Raises Unknown for a name that has no answers, Missing where nothing can be compared.
     """
     known = sorted(set(models))
@@ -72,6 +74,7 @@ def pairs(models: Iterable[str], baseline: str, wanted: Sequence[str]) -> list[P
     elif wanted:
         found = [_pair(each, known) for each in wanted]
     else:
+        baseline = baseline or next((name for name in CHATGPT if name in known), CHATGPT[0])
         if baseline not in known:
             raise Unknown("answers of", baseline, known, "--baseline takes one of these")
         found = [(baseline, model) for model in known if model != baseline]

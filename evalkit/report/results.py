@@ -16,15 +16,13 @@ from evalkit import __version__
 from evalkit.answer import standing
 from evalkit.errors import Missing, Unknown, count
 from evalkit.judge.judging import standing as standing_reviews
-from evalkit.judge.showings import identical
+from evalkit.judge.showings import CHATGPT, identical
 from evalkit.prompts import JudgePrompt
 from evalkit.records import Answer, Bought, Question, Review
 from evalkit.stats import chains, rates
 from evalkit.stats.battles import battles
 from evalkit.stats.canaries import canaries
 from evalkit.stats.orders import order_effects
-
-CHATGPT = ("gpt-3.5-turbo", "chatgpt")
 
 
 class Row(BaseModel):

@@ -1,0 +1,154 @@
+"""evalkit run: a whole evaluation from one file, answers to page."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from evalkit.cli import answer, calls, judge, report
+from evalkit.cli.verb import (
+    Everywhere,
+    filed,
+    note,
+    on_a_workspace,
+    on_bought_rows,
+    open_catalog,
+    open_workspace,
+    print_json,
+    say,
+    tell,
+)
+from evalkit.errors import Missing, Unknown
+
+if TYPE_CHECKING:
+    from evalkit.catalog import Catalog
+    from evalkit.cli.calls import Limits, Outcome, Way
+    from evalkit.evaluation import Evaluation
+    from evalkit.records import Question
+    from evalkit.workspace import Workspace
+
+
+@click.command("run", short_help="A whole evaluation from one file.")
+@click.argument("file", metavar="FILE")
+@calls.on_calls
+@on_bought_rows
+@on_a_workspace
+@click.pass_context
+def run(
+    ctx: click.Context,
+    /,
+    given: Everywhere,
+    file: str,
+    way: "Way",
+    limits: "Limits",
+    category_default: str | None,
+    repair: bool,
+) -> None:
+    """Ask, judge and report what FILE says: bank, models, baseline, judges, budget_usd, outputs.
+
+    It goes on where it stopped, and a second run pays for nothing. --budget goes before the file's
+    budget_usd; either is of answers and reviews together. --dry-run prints every setting with where
+    it comes from. Exit 1 while something is owed.
+    """
+    from evalkit.evaluation import load, told
+
+    if way != calls.Way(timeout=way.timeout):
+        raise click.UsageError("the file says how each model is reached")
+    path = Path(file)
+    evaluation = load(path)
+    workspace = open_workspace(given.folder)
+    catalog = open_catalog(workspace)
+    evaluation.laid_over(catalog)
+    if limits.budget is None:
+        limits = replace(limits, budget=evaluation.budget_usd)
+    if limits.dry_run:
+        settings = told(path, evaluation)
+        widths = [max(len(row[n]) for row in settings) for n in (0, 1)]
+        for name, value, where in settings:
+            if name == "budget_usd" and limits.budget != evaluation.budget_usd:
+                value, where = f"{limits.budget:g}", "--budget or EVALKIT_BUDGET"
+            note(f"{name:<{widths[0]}}  {value:<{widths[1]}}  {where}")
+    if repair:
+        workspace.repair(evaluation.bank)
+    questions = workspace.questions(evaluation.bank)
+    questions = filed(workspace, evaluation.bank, questions, category_default)
+    made = _parts(given, workspace, catalog, evaluation, questions, limits, way)
+    files = [file for part in made.values() for file in part.files]
+    code = max((part.code for part in made.values()), default=0)
+    if not limits.dry_run and code < 2:
+        found = report.found_in(workspace, evaluation.bank, evaluation.baseline, category_default)
+        outputs = {"as_csv": "csv" in evaluation.outputs, "png": "png" in evaluation.outputs}
+        pages = report.write(workspace, found, **outputs)
+        files += pages
+        report.tell_results(given, found)
+        say(f"wrote {', '.join(map(str, pages))}")
+    tell(workspace)
+    if given.as_json:
+        parts = {verb: {"status": p.status, **p.values} for verb, p in made.items()}
+        values = {**parts, "usd": sum(part.dollars for part in made.values())}
+        status = next((p.status for p in made.values() if p.status != "done"), "done")
+        print_json("run", values, files, given.step("report", "--bank", evaluation.bank), status)
+    ctx.exit(code)
+
+
+def _parts(
+    given: Everywhere,
+    workspace: "Workspace",
+    catalog: "Catalog",
+    evaluation: "Evaluation",
+    questions: "list[Question]",
+    limits: "Limits",
+    way: "Way",
+) -> "dict[str, Outcome]":
+    """Answers, then the reviews of each judge, until one of them cannot go on."""
+    made = {
+        "answer": answer.ask(
+            given, workspace, catalog, _asked(evaluation, catalog, questions, way), limits
+        )
+    }
+    for number, each in enumerate(evaluation.judges, 1):
+        spent = sum(part.dollars for part in made.values())
+        if max(part.code for part in made.values()) > 1:
+            break
+        if limits.budget is not None:
+            limits = replace(limits, budget=max(0.0, limits.budget - spent))
+        wanted = judge.Wanted(
+            evaluation.bank,
+            tuple(calls.models_of(catalog, [each.model], way)),
+            prompt=each.prompt,
+            baseline=evaluation.baseline,
+            orders=each.orders,
+            samples=each.samples,
+            canaries=each.canaries,
+            limit=evaluation.limit,
+            seed=evaluation.seed,
+        )
+        name = "judge" if len(evaluation.judges) == 1 else f"judge {number}"
+        try:
+            made[name] = judge.ask(given, workspace, catalog, wanted, questions, limits)
+        except (Missing, Unknown) as error:
+            if not limits.dry_run:
+                raise
+            note(f"{each.model}: {error}")
+    return made
+
+
+def _asked(
+    evaluation: "Evaluation", catalog: "Catalog", questions: "list[Question]", way: "Way"
+) -> answer.Wanted:
+    from evalkit.answer import Settings, spread
+
+    own = {}
+    for model in evaluation.models:
+        drawn = model.sampling.model_dump(exclude_none=True)
+        own[model.name] = Settings(samples=evaluation.samples, **drawn)
+    names = [model.name for model in evaluation.models]
+    models = calls.models_of(catalog, names, way)
+    return answer.Wanted(
+        evaluation.bank,
+        tuple(models),
+        tuple(spread(questions, evaluation.limit)),
+        Settings(samples=evaluation.samples),
+        {model.name: own[name] for model, name in zip(models, names, strict=True)},
+    )
