@@ -37,7 +37,8 @@ class Chatbot(Stanza):
         said = {n: getattr(self, n) for n in self.model_fields_set - {"name", "sampling"}}
         if not said:
             return None
-        return Stanza(**{"provider": "openai_api", **said})
+        own = {"provider": "openai_api", "model": self.name} if self.url else {}
+        return Stanza(**{**own, **said})
 
 
 class Judge(_Strict):

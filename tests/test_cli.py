@@ -11,7 +11,9 @@ def test_no_argument_shows_three_steps_and_the_verbs(evalkit, tmp_path):
     assert (ran.code, ran.err) == (0, "")
     lines = ran.out.splitlines()
     assert len(lines) <= 13
-    assert [line.split()[0] for line in lines[2:5]] == ["1", "2", "3"]
+    assert [line.split()[:2] for line in lines[2:6]] == [
+        ["evalkit", "demo"], ["1", "evalkit"], ["2", "evalkit"], ["3", "evalkit"]
+    ]  # fmt: skip
     from evalkit.cli import verbs
 
     for verb in verbs.commands:
@@ -35,7 +37,7 @@ def test_every_step_of_the_first_screen_is_a_command_that_exists(evalkit):
     [
         (
             ["rport"],
-            "no verb 'rport'. Did you mean 'report'? There is: answer, import, models, questions,",
+            "no verb 'rport'. Did you mean 'report'? There is: answer, demo,",
         ),
         (["report", "--bnak", "x"], "no option '--bnak'. Did you mean '--bank'?"),
         (["report", "--bank"], "option '--bank' requires an argument."),

@@ -22,7 +22,7 @@ from evalkit.errors import EvalkitError, did_you_mean, reason
 WELCOME = """\
 evalkit {version}: a strong model as the judge between chatbots, with error bars that hold
 
-  0  evalkit demo                                   a small evaluation, offline and free
+     evalkit demo                                   begin here: a small one, offline and free
   1  evalkit answer --model ollama/llama3,chatgpt   ask a model that you serve, and ChatGPT
   2  evalkit judge --judge gpt-4                    GPT-4 compares their answers
   3  evalkit report --open                          one page with the verdict

@@ -184,14 +184,14 @@ def ask(
     _preflight(catalog, wanted, shown, plans)
     if limits.dry_run:
         note("nothing was sent.")
-        return calls.outcome(plans, None, 0, _values(wanted, plans), _next(given, wanted.bank, 0))
+        return calls.outcome(plans, None, 0, _values(wanted, plans), _next(given, wanted, shown, 0))
     plans, run, signalled = calls.perform(planned, catalog, limits)
     tell(workspace)
     owed = sum(plan.owed for plan in plans)
     running.tell_end(run, owed)
     if not given.as_json:
         _show(plans)
-    following = _next(given, wanted.bank, owed)
+    following = _next(given, wanted, shown, owed)
     say(f"Next: {following}")
     return calls.outcome(plans, run, signalled, _values(wanted, plans), following)
 
@@ -387,10 +387,14 @@ def _values(wanted: Wanted, plans: "list[Plan]") -> dict[str, Any]:
     return {"bank": wanted.bank, **sums, "alarms": alarms, "judges": judges}
 
 
-def _next(given: Everywhere, bank: str, owed: int) -> str:
+def _next(given: Everywhere, wanted: Wanted, shown: Shown, owed: int) -> str:
+    from evalkit.judge.showings import CHATGPT
+
     if owed:
         return "the same command goes on where it stopped"
-    return given.step("report", "--open", "--bank", bank)
+    firsts = {first for first, _ in shown.pairs}
+    whose = () if firsts & set(CHATGPT) else ("--baseline", shown.pairs[0][0])
+    return given.step("report", "--open", "--bank", wanted.bank, *whose)
 
 
 def _reparse(given: Everywhere, workspace: "Workspace", bank: str) -> None:

@@ -70,9 +70,9 @@ def _canary(
     else:
         place = bank.index(question)
         others = (*bank[place + 1 :], *bank[:place])
-        elsewhere = next((q for q in others if q.category != question.category), None)
-        if elsewhere is None:
+        if not others:
             return None
+        elsewhere = next((q for q in others if q.category != question.category), others[0])
         strange = own[elsewhere.id]
         worse = tuple(strange[min(turn, len(strange) - 1)] for turn in range(turns))
         if kind == "order":
