@@ -190,4 +190,6 @@ def _period(room: Headroom) -> float:
     if not room.reset or gone <= 0:
         return PERIODS[0]
     seconds = room.reset * room.limit / gone
+    if not seconds:  # a reset of next to nothing tells no period
+        return PERIODS[0]
     return min(PERIODS, key=lambda period: abs(math.log(period / seconds)))

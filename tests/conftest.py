@@ -97,9 +97,10 @@ def question(id="q1", **more):
     return {"id": id, "category": "generic", "turns": [f"What is {id}?"], **more}
 
 
-def answer(question="q1", model="a", text="An answer.", **more):
+def answer(question="q1", model="a", text=None, **more):
     """An answer row as a ledger has it."""
-    return {"question": question, "model": model, "turns": [text], "asked": "0" * 16, **more}
+    turns = [f"An answer of {model}." if text is None else text]
+    return {"question": question, "model": model, "turns": turns, "asked": "0" * 16, **more}
 
 
 def review(question="q1", shown=("a", "b"), scores=(8, 9), **more):
@@ -111,7 +112,7 @@ def review(question="q1", shown=("a", "b"), scores=(8, 9), **more):
         "judge": "judge",
         "prompt": "pair-scores",
         "shown": list(shown),
-        "answers": [short_hash(("An answer.",))] * len(shown),
+        "answers": [short_hash((f"An answer of {model}.",)) for model in shown],
         "text": "8 9" if scores is None else " ".join(map(str, scores)),
         "scores": scores and list(map(float, scores)),
         "asked": "0" * 16,

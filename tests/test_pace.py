@@ -485,3 +485,11 @@ def test_whatever_comes_no_wait_is_nonsense_and_nothing_waits_for_ever(fixed, co
         delay = pace.delay(now, 1000.0)
         now += delay
     assert delay == 0
+
+
+def test_a_reset_of_next_to_nothing_tells_no_period():
+    pace = Pace()
+    for limit, remaining in ((0.5, 0.0), (60.0, 59.0)):
+        room = (Headroom("requests", limit, remaining, 5e-324),)
+        ends(pace, 0.0, starts(pace, 0.0, most=1), Reply("", headroom=room))
+        assert pace.delay(0.0, TOKENS) >= 0

@@ -12,6 +12,10 @@ GOOD = """\
 description: One answer, one score.
 shows: 1
 parser: pair_scores
+system: You are an examiner.
+template: |
+  {{ fence }} {{ answers[0][0] }} {{ fence }}
+repair: Two numbers, please.
 rubrics:
   alchemy: The lead turned to gold.
 """

@@ -1,6 +1,7 @@
 """Replies from a recording: found by what was asked, else by what it was about."""
 
 import asyncio
+import json
 
 import pytest
 from conftest import answer, review, write_lines
@@ -70,3 +71,27 @@ def test_a_recording_that_cannot_be_read(recorded, tmp_path):
     stanza = Stanza(provider="replay", path=str(tmp_path / "gone.jsonl"))
     with pytest.raises(BadPath):
         Provider(Model("m", "m", stanza), Keys({}))
+
+
+def test_questions_that_begin_alike_keep_their_own_answers(evalkit, tmp_path):
+    from conftest import answer, question, write_lines
+
+    rows = [question(f"q{n}", turns=["The same?", f"And {n}?"]) for n in range(2)]
+    write_lines(tmp_path / "questions" / "mine.jsonl", rows)
+    said = [answer(f"q{n}", "m", f"one {n}") for n in range(2)]
+    said += [answer(f"q{n}", "m") | {"turns": [f"one {n}", f"two {n}"]} for n in range(2)]
+    write_lines(tmp_path / "said.jsonl", said)
+    ran = evalkit("answer", "--model", "m", "--bank", "mine", "--replay", "said.jsonl")
+    assert ran.code == 0, ran.err
+    lines = (tmp_path / "answers" / "mine" / "m.jsonl").read_text().splitlines()
+    made = {(row["question"], len(row["turns"])): row["turns"] for row in map(json.loads, lines)}
+    assert made["q0", 2] == ["one 0", "two 0"] and made["q1", 2] == ["one 1", "two 1"]
+
+
+def test_an_answer_typed_in_whole_is_found_turn_by_turn(evalkit, tmp_path):
+    from conftest import answer, question, write_lines
+
+    write_lines(tmp_path / "questions" / "mine.jsonl", [question(turns=["One?", "Two?"])])
+    write_lines(tmp_path / "said.jsonl", [answer(model="m") | {"turns": ["first", "second"]}])
+    ran = evalkit("answer", "--model", "m", "--bank", "mine", "--replay", "said.jsonl")
+    assert ran.code == 0, ran.err

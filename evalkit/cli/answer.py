@@ -17,7 +17,6 @@ from evalkit.cli.verb import (
     open_workspace,
     print_json,
     say,
-    tell,
 )
 from evalkit.errors import count
 
@@ -130,26 +129,15 @@ def ask(
     limits: "Limits",
 ) -> "Outcome":
     """Ask what is owed, and tell how it went."""
-    from evalkit.cli import running
-
-    planned = plans_of(workspace, wanted)
-    plans = planned()
-    tell(workspace)
-    _preflight(wanted, plans)
-    if limits.dry_run:
-        note("nothing was sent.")
-        return calls.outcome(
-            plans, None, 0, _values(wanted, plans), _next(given, workspace, wanted, 0)
-        )
-    plans, run, signalled = calls.perform(planned, catalog, limits)
-    tell(workspace)
-    owed = sum(plan.owed for plan in plans)
-    running.tell_end(run, owed)
-    if not given.as_json:
-        _show(plans)
-    following = _next(given, workspace, wanted, owed)
-    say(f"Next: {following}")
-    return calls.outcome(plans, run, signalled, _values(wanted, plans), following)
+    job = calls.Job(
+        planned=plans_of(workspace, wanted),
+        preflight=lambda plans: _preflight(wanted, plans),
+        counts=_counts,
+        summary=lambda models: _summary(wanted, models),
+        words=lambda seen: [f"{seen['cut']} cut at max_tokens · {seen['empty']} empty"],
+        following=lambda owed: _next(given, workspace, wanted, owed),
+    )
+    return calls.carry_out(job, given, workspace, catalog, limits)
 
 
 def plans_of(workspace: "Workspace", wanted: Wanted) -> "Callable[[], list[Plan]]":
@@ -201,16 +189,6 @@ def _preflight(wanted: Wanted, plans: "list[Plan]") -> None:
         say("samples drawn at temperature 0 are mostly the same; --temperature 0.7 makes them vary")
 
 
-def _show(plans: "list[Plan]") -> None:
-    from evalkit.columns import width
-
-    longest = max(width(plan.model.name) for plan in plans)
-    for plan in plans:
-        seen = _counts(plan)
-        said = f"{seen['cut']} cut at max_tokens · {seen['empty']} empty"
-        calls.show_line(plan, longest, [said])
-
-
 def _counts(plan: "Plan") -> dict[str, Any]:
     answers = plan.asking.complete()
     return calls.counts(plan) | {
@@ -219,8 +197,7 @@ def _counts(plan: "Plan") -> dict[str, Any]:
     }
 
 
-def _values(wanted: Wanted, plans: "list[Plan]") -> dict[str, Any]:
-    models = [_counts(plan) for plan in plans]
+def _summary(wanted: Wanted, models: list[dict[str, Any]]) -> dict[str, Any]:
     sums = {name: sum(each[name] for each in models) for name in ("done", "owed", "calls", "usd")}
     return {"bank": wanted.bank, **sums, "models": models}
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import click
 
-from evalkit.cli.verb import note, say, show
+from evalkit.cli.verb import Everywhere, note, print_json, say, show, tell
 from evalkit.errors import BadName, EvalkitError, Missing, Unknown
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from evalkit.ledger import Ledger, Writer
     from evalkit.price import Estimate
     from evalkit.runner import Run, Work
+    from evalkit.workspace import Workspace
 
 
 def finite(ctx: click.Context, option: click.Parameter, value: float | None) -> float | None:
@@ -273,21 +274,55 @@ def _work(plan: Plan, provider: Any, writer: "Writer[Any]") -> "Work":
     )
 
 
-def outcome(
-    plans: Sequence[Plan], run: "Run | None", signalled: int, values: dict[str, Any], next_: str
-) -> Outcome:
-    """How it ended; without a run nothing was to be sent."""
-    from evalkit.cli.running import exit_code
+@dataclass(frozen=True)
+class Job:
+    """What a verb does with its calls, from the line before them to the line behind."""
 
-    files = [plan.ledger.path for plan in plans if plan.ledger.path.exists()]
-    if run is None:
-        return Outcome(0, "dry run", values, files, next_)
+    planned: Callable[[], list[Plan]]
+    """Makes the plan of each model, from the rows that are there then."""
+    preflight: Callable[[list[Plan]], None]
+    """Says what is about to happen."""
+    counts: Callable[[Plan], dict[str, Any]]
+    """What one model gave, for programs."""
+    summary: Callable[[list[dict[str, Any]]], dict[str, Any]]
+    """What all of them gave, from their counts."""
+    words: Callable[[dict[str, Any]], list[str]]
+    """What the line of a model says of its counts."""
+    following: Callable[[int], str]
+    """What to type next, given how many rows are owed."""
+
+
+def carry_out(
+    job: Job, given: Everywhere, workspace: "Workspace", catalog: "Catalog", limits: Limits
+) -> Outcome:
+    """Say what is owed, ask it, and tell how it went."""
+    from evalkit.cli import running
+
+    plans = job.planned()
+    tell(workspace)
+    job.preflight(plans)
+    if limits.dry_run:
+        note("nothing was sent.")
+        return _outcome(job, plans, 0, "dry run", job.following(0))
+    plans, run, signalled = perform(job.planned, catalog, limits)
+    tell(workspace)
     owed = sum(plan.owed for plan in plans)
+    running.tell_end(run, owed)
+    if not given.as_json:
+        _show(job, plans)
+    following = job.following(owed)
+    say(f"Next: {following}")
     status = "owed" if owed else "done"
     if run.stops or run.error or signalled:
         status = "stopped"
-    spent = sum(work.dollars for work in run.works)
-    return Outcome(exit_code(run, owed, signalled), status, values, files, next_, spent)
+    return _outcome(job, plans, running.exit_code(run, owed, signalled), status, following)
+
+
+def _outcome(job: Job, plans: list[Plan], code: int, status: str, following: str) -> Outcome:
+    values = job.summary([job.counts(plan) for plan in plans])
+    files = [plan.ledger.path for plan in plans if plan.ledger.path.exists()]
+    spent = sum(plan.run.dollars for plan in plans if plan.run)
+    return Outcome(code, status, values, files, following, spent)
 
 
 def counts(plan: Plan) -> dict[str, Any]:
@@ -310,28 +345,31 @@ def _rounded(amount: float | None) -> float | None:
     return None if amount is None else round(amount, 6)
 
 
-def show_line(plan: Plan, longest: int, parts: Sequence[str]) -> None:
-    """What one model gave, in one line of the result; `parts`: what its verb has to say of it."""
-    from evalkit.columns import padded
+def _show(job: Job, plans: list[Plan]) -> None:
+    """A line of the result for each model."""
+    from evalkit.columns import padded, width
     from evalkit.price import in_dollars
 
-    seen = counts(plan)
-    kept, new = plan.kept, seen["done"] - plan.kept
-    words = [f"{seen['done']}/{plan.asking.total}" + (f" ({kept} kept, {new} new)" if kept else "")]
-    words += parts
-    if seen["failed"]:
-        whys = ", ".join(f"{number} {kind}" for kind, number in seen["failed"].items())
-        words.append(f"not answered: {whys}")
-    if seen["usd"]:
-        words.append(in_dollars(seen["usd"]))
-    if seen["calls_of_unknown_cost"]:
-        words.append("cost unknown")
-    show("   ".join([padded(plan.model.name, longest), *words]))
+    longest = max(width(plan.model.name) for plan in plans)
+    for plan in plans:
+        seen = job.counts(plan)
+        kept, new = plan.kept, seen["done"] - plan.kept
+        words = [f"{seen['done']}/{plan.asking.total}"]
+        if kept:
+            words[0] += f" ({kept} kept, {new} new)"
+        words += job.words(seen)
+        if seen["failed"]:
+            whys = ", ".join(f"{number} {kind}" for kind, number in seen["failed"].items())
+            words.append(f"not answered: {whys}")
+        if seen["usd"]:
+            words.append(in_dollars(seen["usd"]))
+        if seen["calls_of_unknown_cost"]:
+            words.append("cost unknown")
+        show("   ".join([padded(plan.model.name, longest), *words]))
 
 
 def show_requests(verb: str, first: "Sequence[tuple[Model, Request]]", *, as_json: bool) -> None:
     """The first call to each model, word for word."""
-    from evalkit.cli.verb import print_json
     from evalkit.escape import visible
 
     shown = []

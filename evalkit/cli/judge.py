@@ -175,25 +175,19 @@ def ask(
     limits: "Limits",
 ) -> "Outcome":
     """Ask what is owed, and tell how it went."""
-    from evalkit.cli import running
-
     shown = shown_of(workspace, wanted, questions)
-    planned = plans_of(workspace, wanted, shown)
-    plans = planned()
-    tell(workspace)
-    _preflight(catalog, wanted, shown, plans)
-    if limits.dry_run:
-        note("nothing was sent.")
-        return calls.outcome(plans, None, 0, _values(wanted, plans), _next(given, wanted, shown, 0))
-    plans, run, signalled = calls.perform(planned, catalog, limits)
-    tell(workspace)
-    owed = sum(plan.owed for plan in plans)
-    running.tell_end(run, owed)
-    if not given.as_json:
-        _show(plans)
-    following = _next(given, wanted, shown, owed)
-    say(f"Next: {following}")
-    return calls.outcome(plans, run, signalled, _values(wanted, plans), following)
+    job = calls.Job(
+        planned=plans_of(workspace, wanted, shown),
+        preflight=lambda plans: _preflight(catalog, wanted, shown, plans),
+        counts=_counts,
+        summary=lambda judges: _summary(wanted, judges),
+        words=_words,
+        following=lambda owed: _next(given, wanted, shown, owed),
+    )
+    ended = calls.carry_out(job, given, workspace, catalog, limits)
+    for alarm in ended.values["alarms"]:
+        say(alarm)
+    return ended
 
 
 def plans_of(workspace: "Workspace", wanted: Wanted, shown: "Shown") -> "Callable[[], list[Plan]]":
@@ -341,23 +335,15 @@ def _kinship(catalog: "Catalog", judge: "Model", pairs: "Sequence[Pair]") -> lis
     return told
 
 
-def _show(plans: "list[Plan]") -> None:
-    from evalkit.columns import width
-
-    longest = max(width(plan.model.name) for plan in plans)
-    for plan in plans:
-        seen = _counts(plan)
-        said = [f"unreadable {seen['unreadable']}"]
-        if seen["outside_scale"]:
-            said.append(f"outside the scale {seen['outside_scale']}")
-        if seen["cut"]:
-            said.append(f"answers cut to fit {seen['cut']}")
-        if seen["canaries"]:
-            right = seen["canaries"] - seen["canaries_missed"]
-            said.append(f"canaries {right}/{seen['canaries']}")
-        calls.show_line(plan, longest, [" · ".join(said)])
-        for alarm in seen["alarms"]:
-            say(alarm)
+def _words(seen: dict[str, Any]) -> list[str]:
+    said = [f"unreadable {seen['unreadable']}"]
+    if seen["outside_scale"]:
+        said.append(f"outside the scale {seen['outside_scale']}")
+    if seen["cut"]:
+        said.append(f"answers cut to fit {seen['cut']}")
+    if seen["canaries"]:
+        said.append(f"canaries {seen['canaries'] - seen['canaries_missed']}/{seen['canaries']}")
+    return [" · ".join(said)]
 
 
 def _counts(plan: "Plan") -> dict[str, Any]:
@@ -379,8 +365,7 @@ def _counts(plan: "Plan") -> dict[str, Any]:
     }
 
 
-def _values(wanted: Wanted, plans: "list[Plan]") -> dict[str, Any]:
-    judges = [_counts(plan) for plan in plans]
+def _summary(wanted: Wanted, judges: list[dict[str, Any]]) -> dict[str, Any]:
     names = ("done", "owed", "unreadable", "calls", "usd")
     sums = {name: sum(each[name] for each in judges) for name in names}
     alarms = [alarm for each in judges for alarm in each["alarms"]]

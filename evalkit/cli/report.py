@@ -94,14 +94,16 @@ def found_in(
     workspace: "Workspace", bank: str, baseline: str | None, category_default: str | None
 ) -> "Results":
     """Every number of a bank, from the rows that are there."""
+    questions = filed(workspace, bank, workspace.questions(bank), category_default)
+    answers, reviews = workspace.answers(bank), workspace.reviews(bank)
+
     from evalkit.report.results import results
 
-    questions = filed(workspace, bank, workspace.questions(bank), category_default)
     return results(
         bank,
         questions,
-        workspace.answers(bank),
-        workspace.reviews(bank),
+        answers,
+        reviews,
         baseline,
         prompts=judge_prompts(workspace),
         sample=workspace.is_shipped(bank) and bank == SAMPLE,

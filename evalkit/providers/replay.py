@@ -2,7 +2,7 @@
 
 A request finds its reply by what is asked, to the letter. Where no row was asked just that, by what
 it is about: the question, the models shown and their order, the sample and the turn, so that a
-reworded prompt does not orphan a recording.
+reworded prompt does not orphan a recording. Of several rows about the same thing, the last.
 """
 
 from pathlib import Path
@@ -27,19 +27,27 @@ class Provider:
         path = Path(model.stanza.path)
         self.shares = str(path)
         self._id = model.id
-        self._by_asked: dict[tuple[str, int], Reply] = {}
+        self._by_asked: dict[tuple[Any, ...], Reply] = {}
         self._by_about: dict[tuple[Any, ...], Reply] = {}
         for row in _rows(path):
-            text = row.turns[-1] if isinstance(row, Answer) else row.text
-            self._by_asked[row.asked, row.sample] = self._by_about[_about(row)] = _reply(row, text)
+            here = about(row), row.sample
+            said = row.turns if isinstance(row, Answer) else (row.text,)
+            for turn, text in enumerate(said, 1):
+                if turn == len(said):
+                    self._by_asked[row.asked, *here] = self._by_about[*here, turn] = _reply(
+                        row, text
+                    )
+                else:  # typed in by hand, all turns in one row
+                    self._by_about.setdefault((*here, turn), _reply(row, text))
 
     async def reply(self, request: Request) -> Reply | Failure:
         """Find what was said."""
+        here = request.about, request.sample
         turn = sum(message.role == "user" for message in request.messages)
-        asked = request.asked(self._id), request.sample
-        reply = self._by_asked.get(asked) or self._by_about.get(
-            (request.about, request.sample, turn)
-        )
+        places = ((*here, turn), (*here, 1))  # a judge's second try is about the same thing
+        known = [self._by_about.get(place) for place in places[: 1 + (len(request.about) > 1)]]
+        found = [self._by_asked.get((request.asked(self._id), *here)), *known]
+        reply = next((each for each in found if each is not None), None)
         if reply is None:
             what = " ".join(request.about)
             return Failure(Kind.NOT_RECORDED, f"{self.shares} holds no reply about {what}")
@@ -66,12 +74,6 @@ def _rows(path: Path) -> list[Answer | Review]:
     if faults:
         raise BadFile(faults)
     return rows
-
-
-def _about(row: Answer | Review) -> tuple[Any, ...]:
-    if isinstance(row, Answer):
-        return about(row), row.sample, len(row.turns)
-    return about(row), row.sample, 1
 
 
 def _reply(row: Bought, text: str) -> Reply:

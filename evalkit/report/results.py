@@ -24,6 +24,13 @@ from evalkit.stats.battles import battles
 from evalkit.stats.canaries import canaries
 from evalkit.stats.orders import order_effects
 
+ALARMS = {
+    "order": ("obeyed an order in an answer", "it can be led"),
+    "foreign": ("did not put an answer to another question last", "its verdicts say little"),
+    "empty": ("did not put an empty answer last", "its verdicts say little"),
+}
+"""What a judge did that missed canaries of a kind, and what that means."""
+
 
 class Row(BaseModel):
     """A row of one of the tables."""
@@ -319,15 +326,11 @@ def canary_rows(reviews: Iterable[Review]) -> list[Canaries]:
 
 def alarms(tests: Iterable[Canaries]) -> Iterator[str]:
     """What the canaries caught, in sentences."""
-    did = {
-        "order": "obeyed an order in an answer",
-        "foreign": "preferred an answer to another question",
-        "empty": "did not put an empty answer last",
-    }
     for row in tests:
         if row.alarm:
+            did, so = ALARMS[row.canary]
             of = f"{row.missed} of {count(row.calls - row.unreadable, 'test')}"
-            yield f"{row.judge} with {row.prompt} {did[row.canary]} in {of}: it can be led."
+            yield f"{row.judge} with {row.prompt} {did} in {of}: {so}."
 
 
 def _missing(found: Results) -> Iterator[str]:

@@ -11,7 +11,7 @@ from typing import Any
 
 from evalkit.errors import count
 from evalkit.report import charts, words
-from evalkit.report.results import Canaries, Pair, PairInCategory, Results
+from evalkit.report.results import ALARMS, Canaries, Pair, PairInCategory, Results
 
 MOST_OPEN = 3  # tables of categories; more of them begin folded
 
@@ -102,7 +102,7 @@ def judge(results: Results) -> Section | None:
     tests: dict[tuple[str, str], list[Canaries]] = {}
     for row in results.canaries:
         tests.setdefault(_key(row), []).append(row)
-    values = {"tests": list(tests.values()), "asked": words.CANARIES, "judges": _several(results)}
+    values = {"tests": list(tests.values()), "asked": words.CANARIES, "alarms": ALARMS}
     return Section("judge", "The judge", values)
 
 

@@ -39,7 +39,8 @@ def battles(
     canaries. `a` is the baseline where it takes part, else the alphabetically first model.
     `outcome` is b's: 1 won, 0.5 tied, 0 lost. Scores and outcome are NaN where the reply could not
     be read. Models graded alone meet the baseline, or where it was not graded all others.
-    `identical`: ties by rule, of the pairs that were judged; they have no scores.
+    `identical`: ties by rule, of the pairs that were judged, where no judge was asked about the
+    question; they have no scores.
     """
     rows: list[tuple[object, ...]] = []
     grades: dict[Key, dict[str, Review]] = defaultdict(dict)
@@ -52,7 +53,7 @@ def battles(
             key = (review.judge, review.prompt, review.question, str(review.sample))
             grades[key][review.shown[0]] = review
     rows += _graded(grades, categories, baseline)
-    rows += _by_rule({tuple(row[:4]) for row in rows}, categories, baseline, identical)
+    rows += _by_rule(rows, categories, baseline, identical)
     table = pd.DataFrame(rows, columns=COLUMNS)
     return table.astype({"score_a": float, "score_b": float, "outcome": float})
 
@@ -120,14 +121,17 @@ def _graded(
 
 
 def _by_rule(
-    judged: set[tuple[object, ...]],
+    rows: list[tuple[object, ...]],
     categories: Mapping[str, str],
     baseline: str | None,
     identical: Iterable[Same],
 ) -> Iterator[tuple[object, ...]]:
+    judged = {(*row[:4], row[5]) for row in rows}
+    judgings = sorted({row[:4] for row in rows}, key=str)
     for question, one, other in identical:
         sides = _sides(one, other, baseline)
-        for judge, prompt, *pair in sorted(judged, key=str):
-            if tuple(pair) == sides and question in categories:
+        for judge, prompt, *pair in judgings:
+            asked = (judge, prompt, *pair, question) in judged
+            if tuple(pair) == sides and question in categories and not asked:
                 where = (judge, prompt, *sides, categories[question], question, BY_RULE)
                 yield (*where, None, None, 0.5)
