@@ -324,7 +324,7 @@ def test_an_empty_folder_shows_the_sample_and_calls_it_one(evalkit, tmp_path):
     assert "gpt-4" not in page.lower()
     numbers = json.loads((tmp_path / "reports" / "sample.json").read_text())
     assert (numbers["sample"], numbers["missing"]) == (True, [])
-    assert [(row["reviews"], row["unreadable"]) for row in numbers["reviews"]] == [(96, 2)]
+    assert [(row["reviews"], row["unreadable"]) for row in numbers["reviews"]] == [(96, 1)]
     assert "they measure nothing" in ran.out
 
 

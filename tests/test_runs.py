@@ -72,7 +72,7 @@ def test_a_run_asks_each_question_once_and_another_asks_nothing(ask, tmp_path):
         assert ran.code == 0, ran.err
         assert ran.out == "m   3/3   0 cut at max_tokens · 0 empty\n"
         assert f"  m   3 owed   {server.url} (no key sent)   free" in ran.err.splitlines()
-        assert ran.lines[-1] == "Next: evalkit report --bank mine"
+        assert ran.lines[-1] == "Next: evalkit answer --model chatgpt --bank mine"
         again = ask(server)
         assert again.code == 0
         assert again.out == "m   3/3 (3 kept, 0 new)   0 cut at max_tokens · 0 empty\n"
@@ -207,7 +207,7 @@ def test_programs_get_one_object(ask):
     model = told.pop("models")[0]
     assert told == {
         "schema": 1, "verb": "answer", "status": "done", "files": ["answers/mine/m.jsonl"],
-        "next": "evalkit report --bank mine", "bank": "mine",
+        "next": "evalkit answer --model chatgpt --bank mine", "bank": "mine",
         "done": 3, "owed": 0, "calls": 3, "usd": 0.0,
     }  # fmt: skip
     assert (model["model"], model["cut"], model["empty"], model["failed"]) == ("m", 1, 1, {})

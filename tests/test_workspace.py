@@ -130,7 +130,7 @@ def test_a_doubled_key_counts_once_and_the_first_row_wins(tmp_path):
     read = Workspace(tmp_path).answers("bank")
     assert [(row.question, row.turns) for row in read] == [
         ("q1", ("old",)),
-        ("q2", ("An answer.",)),
+        ("q2", ("An answer of a.",)),
     ]
 
 

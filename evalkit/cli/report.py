@@ -148,7 +148,8 @@ def _pictures(found: "Results") -> dict[str, bytes]:
 
 def _only_bank(workspace: "Workspace") -> str:
     judged = workspace.judged_banks()
-    own = [bank for bank in judged if workspace.own_reviews(bank)] or judged
+    sample = [bank for bank in judged if bank == SAMPLE and workspace.is_shipped(bank)]
+    own = [bank for bank in judged if bank not in sample] or judged
     if len(own) != 1:
         raise Missing(f"which bank? Give --bank, one of: {', '.join(own or workspace.banks())}")
     return own[0]
