@@ -5,9 +5,11 @@ This module knows no model and sends nothing.
 """
 
 from collections.abc import Collection, Iterable, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
+import jinja2
 from jinja2 import StrictUndefined, TemplateError, TemplateSyntaxError, meta, nodes
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from pydantic import (
@@ -129,13 +131,18 @@ class GeneratePrompt(Prompt):
         return _uses_only(source, cls.NAMES)
 
 
+@cache
+def _compiled(template: str) -> jinja2.Template:
+    return _JINJA.from_string(template)
+
+
 def fill(template: str, **values: object) -> str:
     """A template with its values, in one pass: a value is text and is never a template itself.
 
     Raises BadFile for a template that cannot be filled with them.
     """
     try:
-        return _JINJA.from_string(template).render(values)
+        return _compiled(template).render(values)
     except (TemplateError, TypeError, ValueError, ArithmeticError, RecursionError) as error:
         what = f"cannot be filled: {' '.join(str(error).split())}"
         raise BadFile([Fault("the template of the prompt", what)]) from error

@@ -221,25 +221,26 @@ def plan(
 
 
 def perform(
-    planned: Callable[[], list[Plan]], catalog: "Catalog", limits: Limits
+    plans: list[Plan], planned: Callable[[], list[Plan]], catalog: "Catalog", limits: Limits
 ) -> "tuple[list[Plan], Run, int]":
     """Make the calls that are owed.
 
-    `planned` makes the plans; it is called again under the locks, since another run may have added
-    rows. Nothing is written before every price, key and provider is known to be in order. Returns
-    the plans as they ended, the run, and the exit code that a signal asks for.
+    `planned` makes the plans anew, under the locks, since another run may have added rows. Nothing
+    is written before every price, key and provider is known to be in order. Returns the plans as
+    they ended, the run, and the exit code that a signal asks for.
     """
     from evalkit.cli import running
     from evalkit.price import Budget
     from evalkit.runner import Run
 
-    plans = [plan for plan in planned() if plan.owed]
-    models = [plan.model for plan in plans]
-    running.check_price(models, sum(p.estimate.most or 0 for p in plans), limits.budget, limits.yes)
+    asked = [plan for plan in plans if plan.owed]
+    models = [plan.model for plan in asked]
+    most = sum(plan.estimate.most or 0 for plan in asked)
+    running.check_price(models, most, limits.budget, limits.yes)
     providers = {model.name: running.provider_of(model, catalog) for model in models}
     with ExitStack() as held:
-        writers = {p.model.name: held.enter_context(p.ledger.writing()) for p in plans}
-        plans = planned()
+        writers = {p.model.name: held.enter_context(p.ledger.writing()) for p in asked}
+        plans = planned() if asked else plans
         for each in plans:
             if each.owed and each.model.name in writers:
                 each.run = _work(each, providers[each.model.name], writers[each.model.name])
@@ -304,7 +305,7 @@ def carry_out(
     if limits.dry_run:
         note("nothing was sent.")
         return _outcome(job, plans, 0, "dry run", job.following(0))
-    plans, run, signalled = perform(job.planned, catalog, limits)
+    plans, run, signalled = perform(plans, job.planned, catalog, limits)
     tell(workspace)
     owed = sum(plan.owed for plan in plans)
     running.tell_end(run, owed)

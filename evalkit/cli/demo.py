@@ -65,14 +65,14 @@ def demo(given: Everywhere, place: str, open_page: bool) -> None:
     )
     asked = answer.Wanted(report.SAMPLE, chatbots, tuple(questions), Settings())
     limits = calls.Limits()
-    answered, _, stopped = calls.perform(answer.plans_of(workspace, asked), catalog, limits)
+    planned = answer.plans_of(workspace, asked)
+    answered, _, stopped = calls.perform(planned(), planned, catalog, limits)
     note(f"  answers  {_done(answered)}   answers/{report.SAMPLE}/")
     judges = tuple(_recorded(workspace.shipped / "reviews" / report.SAMPLE))
     wanted = judge.Wanted(report.SAMPLE, judges, baseline=BASELINE)
     shown = judge.shown_of(workspace, wanted, questions)
-    reviewed, run, stopped_too = calls.perform(
-        judge.plans_of(workspace, wanted, shown), catalog, limits
-    )
+    planned = judge.plans_of(workspace, wanted, shown)
+    reviewed, run, stopped_too = calls.perform(planned(), planned, catalog, limits)
     if stopped or stopped_too or run.error:
         click.get_current_context().exit(stopped or stopped_too or 1)
     note(f"  reviews  {_done(reviewed)}   reviews/{report.SAMPLE}/")
