@@ -7,16 +7,25 @@ no key, and reaches nothing.
 
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    model_validator,
+)
 
 from evalkit import jsonl, keys, yamlfile
-from evalkit.errors import BadKey, Missing, Unknown
+from evalkit.errors import BadFile, BadKey, Fault, Missing, Unknown
 from evalkit.price import Price
 
 SHIPPED = Path(__file__).with_name("catalog.yaml")
@@ -32,16 +41,21 @@ def _address(text: str) -> str:
         usable = False
     if not usable:
         raise ValueError(f"'{text}' is no address; expected http://HOST:PORT/v1")
+    if parts.query or parts.fragment or re.search(r"[\s?#]", text):
+        raise ValueError(f"'{text}' has a blank, ? or # in it; what follows an address is `query`")
     if parts.username or parts.password:
         raise ValueError("an address with a password in it; give the key by key_env")
     return text.rstrip("/")
 
 
-def _variable(text: str) -> str:
+def _variable(text: str, info: ValidationInfo) -> str:
     if not _VARIABLE.fullmatch(text) or keys.looks_like_a_key(text):
-        raise ValueError("key_env takes the name of a variable, not a key")
+        raise ValueError(f"{info.field_name} takes the name of a variable, not a key")
     return text
 
+
+_TEXTS = ("url", "path", "key_header", "about", "note", "template", "service", "provider")
+"""Fields of a stanza that no key may stand in; a model's id may look like one."""
 
 Address = Annotated[str, AfterValidator(_address)]
 Variable = Annotated[str, AfterValidator(_variable)]
@@ -50,12 +64,12 @@ Variable = Annotated[str, AfterValidator(_variable)]
 class Timeouts(BaseModel):
     """Seconds after which a call is given up and made again."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     connect: float = Field(10, gt=0)
     silence: float = Field(120, gt=0)
-    """Without a byte, once a streamed reply has begun: one that is not streamed is silent until
-    it is complete, so only `total` can end it."""
+    """Without a byte of a streamed reply, the first one included: one that is not streamed is
+    silent until it is complete, so only `total` can end it."""
     total: float = Field(600, gt=0)
 
 
@@ -98,7 +112,8 @@ class Stanza(BaseModel):
 
     @model_validator(mode="after")
     def _no_key_inside(self) -> "Stanza":
-        for name, value in [("url", self.url), ("path", self.path), *self.headers.items()]:
+        texts = [(name, getattr(self, name)) for name in _TEXTS]
+        for name, value in [*texts, *self.headers.items(), *self.query.items()]:
             if value and keys.looks_like_a_key(value):
                 what = f"'{name}' holds what looks like a key; put it into a variable"
                 raise ValueError(f"{what} and name that in key_env")
@@ -149,7 +164,8 @@ class Model:
     def is_free(self) -> bool:
         """It runs on this machine, asks for no key and has no price."""
         here = self.url is None or is_loopback(urlsplit(self.url).hostname or "")
-        return here and not self.stanza.key_env and not self.stanza.price
+        asked = self.stanza.provider is not None
+        return asked and here and not self.stanza.key_env and not self.stanza.price
 
 
 class Catalog:
@@ -177,7 +193,16 @@ class Catalog:
         """
         shipped = yamlfile.load(SHIPPED, _Shipped).__pydantic_extra__
         stanzas = yamlfile.load(own, _File).catalog if own.exists() else {}
-        return cls(shipped, stanzas, environment)
+        found = cls(shipped, stanzas, environment)
+        faults = []
+        for name, stanza in stanzas.items():
+            if stanza.service is not None and stanza.service not in found.services():
+                line = yamlfile.key_lines(own)["catalog", name, "service"]
+                what = str(Unknown("service", stanza.service, found.services()))
+                faults.append(Fault(f"{own}:{line}", what))
+        if faults:
+            raise BadFile(faults)
+        return found
 
     def add(self, name: str, stanza: Stanza) -> None:
         """Lay one more stanza over what is known, as the workspace's own are."""
@@ -226,6 +251,11 @@ class Catalog:
             raise Missing("; ".join(jsonl.complaints(error, Stanza))) from error
         return self._reached(name, stanza, key_env)
 
+    def address(self, stanza: Stanza) -> str | None:
+        """Where a stanza leads, by the environment where that says so."""
+        found = self._from_environment(stanza.url_env)
+        return found or stanza.url
+
     # -- inside
 
     def _reached(self, name: str, stanza: Stanza, key_env: str | None) -> Model:
@@ -238,15 +268,11 @@ class Catalog:
                 stanza = Stanza(key_env=key_env).over(stanza)
             except ValidationError as error:
                 raise BadKey("; ".join(jsonl.complaints(error, Stanza))) from error
-        model = Model(name, stanza.model or name, stanza, self._url(stanza))
+        model = Model(name, stanza.model or name, stanza, self.address(stanza))
         if stanza.key_env in self._homes and model.origin:
             way = self._ways.get(stanza.key_env)
             keys.check_home(stanza.key_env, model.origin, self._homes[stanza.key_env], way)
         return model
-
-    def _url(self, stanza: Stanza) -> str | None:
-        found = self._from_environment(stanza.url_env)
-        return found or stanza.url
 
     def _from_environment(self, variable: str | None) -> str | None:
         if not variable:
@@ -267,7 +293,9 @@ class Catalog:
         homes: dict[str, set[str]] = {}
         for stanza in shipped.values():
             if stanza.key_env:
-                urls = [stanza.url, self._from_environment(stanza.url_env)]
+                urls = [stanza.url]
+                with suppress(BadKey):  # told where that address is used
+                    urls.append(self._from_environment(stanza.url_env))
                 homes.setdefault(stanza.key_env, set()).update(_origin(url) for url in urls if url)
         return homes
 

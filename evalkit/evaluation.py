@@ -99,7 +99,7 @@ def told(path: Path, evaluation: Evaluation) -> list[tuple[str, str, str]]:
     lines = yamlfile.key_lines(path)
     found = []
     for name in Evaluation.model_fields:
-        where = f"{path}:{lines[name]}" if name in lines else "default"
+        where = f"{path}:{lines[name,]}" if (name,) in lines else "default"
         found.append((name, _worded(getattr(evaluation, name)), where))
     return found
 

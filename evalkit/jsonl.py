@@ -187,6 +187,9 @@ def complaints(error: ValidationError, model: type[BaseModel]) -> list[str]:
             said.append(f"'{name}' is empty")
         elif each["type"] == "missing":
             said.append(f"the field '{name}' is missing")
+        elif each["type"] in ("model_type", "dict_type", "model_attributes_type"):
+            what = f"'{name}' should be" if name else "expected"
+            said.append(f"{what} names with values, found {_kind(each['input'])}")
         elif each["type"] == "value_error":
             said.append(str(each["ctx"]["error"]))
         else:
@@ -202,9 +205,16 @@ def _fields(model: type[BaseModel], place: tuple[int | str, ...]) -> list[str]:
     here: Any = model
     for part in place[:-1]:
         if part in here.model_fields:
-            inside = here.model_fields[part].annotation
-            here = next((each for each in get_args(inside) if hasattr(each, "model_fields")), here)
+            here = next(_models(here.model_fields[part].annotation), here)
     return list(here.model_fields)
+
+
+def _models(annotation: Any) -> Iterator[Any]:
+    """The models that an annotation names, itself or somewhere inside."""
+    if hasattr(annotation, "model_fields"):
+        yield annotation
+    for each in get_args(annotation):
+        yield from _models(each)
 
 
 def _rows(path: Path) -> Iterator[tuple[str, bytes | dict[str, Any]]]:

@@ -13,8 +13,9 @@ from evalkit.errors import BadKey, Missing
 SHORTEST = 8  # characters; anything shorter would be "scrubbed" out of ordinary words
 _KEYLIKE_NAME = re.compile(r"(API_?KEY|_KEY|TOKEN|SECRET|PASSWORD)$", re.IGNORECASE)
 _KEYLIKE_TEXT = re.compile(
-    r"\b(sk-[\w-]{16,}|hf_\w{16,}|gsk_\w{16,}|AIza[\w-]{20,}"
-    r"|(?=[A-Za-z_-]*\d)(?=[\d_-]*[A-Za-z])[A-Za-z0-9_-]{32,})"
+    r"\b(?:sk-[\w-]{16,}|hf_[A-Za-z0-9]{16,}|gsk_[A-Za-z0-9]{16,}|AIza[\w-]{20,}"
+    # or long and random: a name of that length has no run of both letters and digits in it
+    r"|(?=[A-Za-z0-9_-]{32})[A-Za-z0-9_-]*?(?=[A-Za-z]*\d)(?=\d*[A-Za-z])[A-Za-z0-9]{12,})"
 )
 
 
@@ -53,7 +54,7 @@ class Keys:
     def scrub(self, text: str) -> str:
         """`text` with every known key as `…` and its last 4 characters."""
         for key in self._values:
-            if key in text:
+            while key in text and key not in tail(key):
                 text = text.replace(key, tail(key))
         return text
 

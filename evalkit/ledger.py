@@ -118,6 +118,8 @@ class Ledger(Generic[Row]):
     @contextmanager
     def writing(self) -> "Iterator[Writer[Row]]":
         """Lock the ledger and append to it; raises Locked when another process has it."""
+        if self.path.exists() and not os.access(self.path, os.W_OK):  # told before a call is paid
+            raise BadPath(f"{self.path}: permission denied")
         with self._locked():
             rows, torn = self._sound() if self.path.exists() else ([], None)
             if torn:

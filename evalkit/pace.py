@@ -104,6 +104,7 @@ class Pace:
         self._crowded = False
         self._epoch = _Epoch(FEW)
         self._stocks: dict[Unit, _Stock] = {}
+        self._held_until = -math.inf
         self._total: dict[Unit, float] = {"requests": 0.0, "tokens": 0.0}
 
     def delay(self, now: float, tokens: float) -> float:
@@ -115,7 +116,7 @@ class Pace:
             return math.inf
         costs: dict[Unit, float] = {"requests": 1.0, "tokens": tokens}
         waits = (s.wait(costs[u], now) for u, s in self._stocks.items())
-        return max(waits, default=0.0)
+        return max(self._held_until - now, *waits, 0.0)
 
     def start(self, now: float, tokens: float) -> Started:
         """A call starts."""
@@ -137,7 +138,11 @@ class Pace:
         if started.at < self._cut_at:
             return  # it tells of a window that is no more
         busy = isinstance(came, Failure) and came.kind == Kind.BUSY
-        busy = busy and all(room.remaining >= 1 for room in came.headroom)  # else `_stocks` waits
+        if (
+            isinstance(came, Failure) and busy and any(room.remaining < 1 for room in came.headroom)
+        ):  # used up: all calls wait
+            self._held_until = max(self._held_until, now + (came.wait or 0.0))
+            busy = False
         self._epoch.ends += 1
         self._epoch.refused += busy
         if isinstance(came, Reply):

@@ -144,11 +144,16 @@ class Run:
         return sum(lane.pace.cuts for lane in self._lanes)
 
     async def finish(self) -> None:
-        """Make all calls. What went wrong is found in `stops`, `error` and each work's `failed`."""
+        """Make all calls. What went wrong is found in `stops`, `error` and each work's `failed`.
+
+        A bug surfaces as itself, not as one of a group.
+        """
         try:
             async with asyncio.TaskGroup() as group:
                 for lane in self._lanes:
                     group.create_task(self._run(lane, group))
+        except BaseExceptionGroup as several:
+            raise several.exceptions[0] from None
         finally:
             for work in self.works:
                 await work.provider.close()
@@ -257,7 +262,10 @@ class Run:
             while not self._over(lane, work):
                 if not self.budget.may_hold(worst):
                     self.over_budget = True
-                    self.stop()
+                    for each in self.works:  # what is free goes on
+                        each.stopped = each.stopped or bool(each.price and not each.free)
+                    for each_lane in self._lanes:
+                        each_lane.changed.set()
                     return None
                 delay = lane.pace.delay(_clock(), tokens)
                 if delay == 0 and self.budget.holds(worst):

@@ -24,10 +24,23 @@ _Fast: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml where it i
 class _Strict(_Fast):  # type: ignore[misc]
     """A loader that refuses a key that stands twice, as the reader of JSON rows does."""
 
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
+        try:
+            return super().construct_object(node, deep)
+        except ValueError as error:  # a day or a number that is none
+            raise yaml.constructor.ConstructorError(
+                problem=str(error), problem_mark=node.start_mark
+            ) from error
+
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
         seen = set()
         for key, _ in node.value:
             name = self.construct_object(key, deep=True)
+            if not isinstance(name, str) and key.tag != "tag:yaml.org,2002:merge":
+                what = f'a key that is no text; write "{key.value}"'
+                if not isinstance(key, yaml.ScalarNode):
+                    what = "a key that is no text"
+                raise yaml.constructor.ConstructorError(problem=what, problem_mark=key.start_mark)
             if name in seen:
                 what = f"the key '{name}' stands twice"
                 raise yaml.constructor.ConstructorError(problem=what, problem_mark=key.start_mark)
@@ -49,22 +62,31 @@ def load(path: Path, model: type[Model]) -> Model:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
         raise BadFile([Fault(f"{path}:{line}", f"not valid YAML: {error.problem}")]) from error
     except ValidationError as error:
-        whats = jsonl.complaints(error, model)
         tree = yaml.compose(text, Loader=_Fast)
-        lines = [_line(tree, each["loc"]) for each in error.errors()]
-        faults = [Fault(f"{path}:{n}", what) for n, what in zip(lines, whats, strict=True)]
+        faults = []
+        for what, each in zip(jsonl.complaints(error, model), error.errors(), strict=True):
+            line, node = _place(tree, each["loc"])
+            if each["type"] == "string_type" and isinstance(node, yaml.ScalarNode) and node.value:
+                what += f'; write "{node.value}"'
+            faults.append(Fault(f"{path}:{line}", what))
         raise BadFile(faults) from error
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         what = f"not valid YAML: {str(error).splitlines()[0]}"
         raise BadFile([Fault(str(path), what)]) from error
 
 
-def key_lines(path: Path) -> dict[str, int]:
-    """The line of each key of the outermost mapping of a file that `load` has read."""
-    tree = yaml.compose(jsonl.text(path), Loader=_Fast)
-    if not isinstance(tree, yaml.MappingNode):
-        return {}
-    return {key.value: key.start_mark.line + 1 for key, _ in tree.value}
+def key_lines(path: Path) -> dict[tuple[str, ...], int]:
+    """The line of each key of a file that `load` has read, by the keys that lead to it."""
+    found: dict[tuple[str, ...], int] = {}
+
+    def walk(node: Any, here: tuple[str, ...]) -> None:
+        if isinstance(node, yaml.MappingNode):
+            for key, value in node.value:
+                found[*here, key.value] = key.start_mark.line + 1
+                walk(value, (*here, key.value))
+
+    walk(yaml.compose(jsonl.text(path), Loader=_Fast), ())
+    return found
 
 
 def _refuse_aliases(text: str) -> None:
@@ -76,19 +98,22 @@ def _refuse_aliases(text: str) -> None:
             raise _yaml.constructor.ConstructorError(problem=what, problem_mark=event.start_mark)
 
 
-def _line(node: Any, path: Sequence[int | str]) -> int:
-    """The line of what stands at a path of keys and positions, or of the nearest thing to it."""
+def _place(node: Any, path: Sequence[int | str]) -> tuple[int, Any]:
+    """The line of what stands at a path of keys and positions, or of the nearest thing to it.
+
+    And the node, where the path leads to one.
+    """
     line: int = node.start_mark.line + 1 if node else 1
     for part in path:
         if isinstance(node, yaml.MappingNode):
             found = [(key, value) for key, value in node.value if key.value == str(part)]
             if not found:
-                break
+                return line, None
             key, node = found[0]
             line = key.start_mark.line + 1
         elif isinstance(node, yaml.SequenceNode) and isinstance(part, int):
             node = node.value[part]
             line = node.start_mark.line + 1
         else:
-            break
-    return line
+            return line, None
+    return line, node

@@ -79,6 +79,8 @@ def test_what_was_asked_otherwise_is_owed(changed):
 def test_a_seed_of_zero_is_a_seed():
     rows = play(asking(ONE))[1]
     assert owed(asking(ONE, rows=rows, seed=0)) == [("q1", 0)]
+    requests, _ = play(asking(ONE, samples=2, seed=0))
+    assert [each.sampling.seed for each in requests] == [0, 1]
 
 
 @pytest.mark.parametrize("turn", range(3))

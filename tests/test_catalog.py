@@ -4,7 +4,7 @@ import datetime
 
 import pytest
 
-from evalkit.catalog import Catalog
+from evalkit.catalog import Catalog, family
 from evalkit.errors import BadFile, BadKey, Missing, Unknown
 
 HOSTED = {"openai", "azure", "anthropic", "gemini", "mistral", "deepseek", "dashscope", "zhipu"}
@@ -118,3 +118,72 @@ def test_what_is_wrong_is_told_with_its_line(catalog, tmp_path, stanza, line, to
         catalog(f"catalog:\n  m:\n    {stanza}\n")
     (fault,) = raised.value.faults
     assert fault.where == f"{tmp_path / 'evalkit.yaml'}:{line}" and told in fault.what
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "query: {token: sk-abcdefghij0123456789}",
+        "note: my key is sk-abcdefghij0123456789",
+        "key_header: sk-abcdefghij0123456789",
+        "about: sk-abcdefghij0123456789",
+    ],
+)
+def test_a_key_is_refused_wherever_it_stands(tmp_path, text):
+    own = tmp_path / "evalkit.yaml"
+    own.write_text(f"catalog:\n  m:\n    url: http://h/v1\n    {text}\n")
+    with pytest.raises(BadFile) as told:
+        Catalog.load(own, {})
+    assert "looks like a key" in str(told.value)
+
+
+def test_a_service_that_is_none_is_told_with_its_line(tmp_path):
+    own = tmp_path / "evalkit.yaml"
+    own.write_text("catalog:\n  m:\n    model: m\n    service: opnai\n")
+    with pytest.raises(BadFile) as told:
+        Catalog.load(own, {})
+    assert told.value.lines()[0].startswith(f"{own}:4: no service 'opnai'. Did you mean 'openai'?")
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("price: {input: yes, output: 1, date: 2026-11-01}", "'catalog.m.price.input' should be"),
+        ("price: {input: 1, output: 1, date: 0}", "'catalog.m.price.date' should be"),
+        ("timeouts: {totl: 5}", "unknown field 'catalog.m.timeouts.totl'. Did you mean 'total'?"),
+        ("timeouts: 5", "'catalog.m.timeouts' should be names with values, found a number"),
+        ("timeouts: {total: yes}", "'catalog.m.timeouts.total' should be"),
+        ("url: 'http://h/v1?key=1'", "has a blank, ? or # in it"),
+        ("url: 'http://h/v1#m'", "has a blank, ? or # in it"),
+        ("url_env: a-b", "url_env takes the name of a variable, not a key"),
+        ("model: 1.10", 'write "1.10"'),
+        ("model: no", 'write "no"'),
+    ],
+)
+def test_no_value_is_taken_for_another(tmp_path, text, told):
+    own = tmp_path / "evalkit.yaml"
+    own.write_text(f"catalog:\n  m:\n    {text}\n")
+    with pytest.raises(BadFile) as fault:
+        Catalog.load(own, {})
+    assert told in fault.value.lines()[0]
+    assert fault.value.lines()[0].startswith(f"{own}:3: ")
+
+
+def test_a_bad_address_in_the_environment_stops_only_what_uses_it(tmp_path):
+    catalog = Catalog.load(tmp_path / "none.yaml", {"OPENAI_BASE_URL": "nonsense"})
+    assert catalog.find("deepseek/x").url
+    with pytest.raises(BadKey, match="OPENAI_BASE_URL"):
+        catalog.find("openai/gpt-4o")
+
+
+def test_what_nobody_can_ask_is_not_free(tmp_path):
+    assert not Catalog.load(tmp_path / "none.yaml", {}).find("bard").is_free
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "related"),
+    [("gpt-4", "gpt-3.5-turbo", True), ("gpt-4o", "chatgpt-4o-latest", True),
+     ("org/vicuna-13b", "Vicuna-7B", True), ("gpt-4", "claude-3", False), ("o1", "gpt-4", False)],
+)  # fmt: skip
+def test_a_family_is_told_by_the_begin_of_an_id(one, other, related):
+    assert (family(one) == family(other)) == related

@@ -46,3 +46,30 @@ def test_a_key_that_would_leave_home_is_refused():
     check_home("K", "https://a:443", {"https://a:443"}, None)
     with pytest.raises(BadKey, match=r"^K goes only to https://a:443 or the address in WAY, not"):
         check_home("K", "https://b:443", {"https://a:443"}, "WAY")
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["Qwen3-235B-A22B-Instruct-2507-FP8", "https://my-company-west-4.openai.azure.com/openai",
+     "hf_vicuna_13b_finetuned", "AZURE_OPENAI_API_KEY_OF_MY_OWN_TEAM_2", "meta-llama/Llama-3.1-8B",
+     "checkpoints/vicuna-13b-v1.5-16k-finetuned-2026"],
+)  # fmt: skip
+def test_a_long_name_is_no_key(name):
+    assert not looks_like_a_key(name)
+
+
+@pytest.mark.parametrize(
+    "key",
+    ["sk-abcdefghij0123456789", "hf_AbCdEfGhIjKlMnOpQr", "a1b2c3d4e5f6a7b8c9d0e1f2a3b4c5d6",
+     "prefix-0123456789abcdef0123456789abcdef", "AIzaSyA0123456789abcdefghijk"],
+)  # fmt: skip
+def test_what_is_random_is_a_key(key):
+    assert looks_like_a_key(key) and looks_like_a_key(f"see {key}!")
+
+
+def test_a_key_that_appears_when_another_is_taken_out_is_taken_out_too():
+    outer, inner = "abcdefgh12345678", "XYZabcdefgh"
+    keys = Keys({"A_KEY": outer, "B_KEY": "X…5678abcd"})
+    scrubbed = keys.scrub(f"X{outer}abcd")
+    assert outer not in scrubbed and "X…5678abcd" not in scrubbed
+    assert Keys({"A_KEY": inner}).scrub(inner * 3) == "…efgh" * 3

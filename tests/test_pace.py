@@ -343,17 +343,14 @@ def test_a_limit_that_comes_back_all_at_once_costs_a_latency_a_window_at_most(la
     assert 120 < took <= 120 + 3 * (latency + 0.01)
 
 
-def test_a_limit_that_came_back_all_at_once_is_used_at_once():
-    pace = Pace()
-    now = 0.0
-    ends(pace, now, starts(pace, now), Reply("", headroom=told(0, reset=20.0)))
-    assert 0 < pace.delay(now, TOKENS) < 2
-    under_way = []
-    while now < 20:
-        under_way += starts(pace, now, most=1)
-        now += max(pace.delay(now, TOKENS), 0.001) if pace.in_flight < FIRST else 20 - now
-    ends(pace, 20.0, under_way, Reply("", headroom=told(60, reset=0.0)))
-    assert len(starts(pace, 20.0)) >= FIRST
+def test_one_call_finds_out_whether_a_limit_has_come_back_all_at_once():
+    pace = Pace(4)
+    ends(pace, 0.0, starts(pace, 0.0, most=1), Reply("", headroom=told(0, reset=0.5)))
+    assert pace.delay(0.0, TOKENS) == pytest.approx(0.5)
+    finding_out = starts(pace, 0.5)
+    assert len(finding_out) == 1
+    ends(pace, 0.6, finding_out, Reply("", headroom=told(59, reset=59.9)))
+    assert len(starts(pace, 0.6)) == 4
 
 
 @pytest.mark.parametrize(
@@ -493,3 +490,12 @@ def test_a_reset_of_next_to_nothing_tells_no_period():
         room = (Headroom("requests", limit, remaining, 5e-324),)
         ends(pace, 0.0, starts(pace, 0.0, most=1), Reply("", headroom=room))
         assert pace.delay(0.0, TOKENS) >= 0
+
+
+def test_a_limit_that_is_used_up_holds_all_calls_until_the_service_says():
+    pace = Pace(8)
+    used_up = (Headroom("requests", 60.0, 0.0, 40.0),)
+    refusal = Failure(Kind.BUSY, "busy", wait=30.0, headroom=used_up)
+    ends(pace, 0.0, starts(pace, 0.0, most=1), refusal)
+    assert pace.delay(10.0, TOKENS) >= 20
+    assert pace.delay(30.0, TOKENS) < 30

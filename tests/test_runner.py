@@ -1,179 +1,651 @@
-"""The runner against a real service: all once, again where that can help, within a budget."""
+"""Runs against chat services on loopback that misbehave: what is called, kept, given up, spent."""
 
 import asyncio
 import datetime
+import gc
+import random
+import threading
+import time
+from collections import Counter
+from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import pytest
-from chat_server import Behaviour, serving
+from chat_server import Behaviour, last_said, serving
 
-from evalkit.catalog import Model, Stanza
+from evalkit import runner
+from evalkit.catalog import Model, Stanza, Timeouts
 from evalkit.chat import Kind, Message, Request, Sampling
-from evalkit.errors import DiskFull
+from evalkit.errors import EvalkitError, Missing
 from evalkit.keys import Keys
 from evalkit.price import Budget, Price
 from evalkit.providers.openai_api import Provider
 from evalkit.runner import Run, Work
 
-PRICE = Price(input=10.0, output=20.0, date=datetime.date(2026, 11, 1))
+TRIES = {Kind.DOWN: 6, Kind.BAD_REPLY: 3}  # of one call
+IN_A_ROW = 10  # given up: the service is
+WORDS = 10  # the longest reply
+DOLLAR = Price(input=0, output=1_000_000 / WORDS, date=datetime.date(2026, 1, 1))  # the longest: $1
+LONG = " ".join(["word"] * WORDS)
+HALF = " ".join(["word"] * (WORDS // 2))
+KEYS = {"ONE_KEY": "sk-one-0123456789", "OTHER_KEY": "sk-other-0123456789"}
 
 
-@pytest.fixture(autouse=True)
-def impatient(monkeypatch):
-    """Tries follow each other at once, where the service does not ask for more."""
-    monkeypatch.setattr("evalkit.runner.LONGEST_WAIT", 0.02)
+@dataclass
+class Kept:
+    """A reply as its work was given it."""
+
+    request: Request
+    reply: object
+    dollars: float | None
+
+    @property
+    def about(self):
+        return self.request.about[0]
 
 
-def work(server, number=3, name="m", price=None, keep=None, texts=None):
-    """Work of so many requests; what is kept lies in `work.found`."""
-    texts = texts or [f"{name} {n}" for n in range(number)]
-    sampling = Sampling(max_tokens=50)
-    requests = [Request((Message("user", text),), sampling, (text,)) for text in texts]
-    found = []
-
-    def kept(request, reply, dollars):
-        found.append((request.about[0], reply, dollars))
-        return keep(request) if keep else None
-
-    provider = Provider(Model(name, name, Stanza(provider="openai_api"), server.url), Keys({}))
-    made = Work(name, provider, iter(requests), kept, len(requests), price, price is None)
-    made.found = found
-    return made
+def request(text, about):
+    return Request((Message("user", text),), Sampling(max_tokens=WORDS), (about,))
 
 
-def finish(*works, budget=None, after=None, **more):
-    """Run to the end; `after` is called with the run once it goes. Returns it and what it told."""
-    told = []
+def requests(number):
+    """As many requests; the text of number 3 begins with 'q3 '."""
+    return [request(f"q{n} and no more", f"q{n}") for n in range(number)]
 
-    async def main():
-        run = Run(works, Budget(budget), lambda *each: told.append(each), **more)
-        going = asyncio.create_task(run.finish())
-        if after:
-            await after(run)
-        await going
+
+def then(turns):
+    """What follows a reply, until so many turns of a request have been asked."""
+
+    def following(asked, reply):
+        if len(asked.messages) // 2 + 1 == turns:
+            return None
+        more = Message("assistant", reply.text), Message("user", f"{asked.about[0]} and more")
+        return replace(asked, messages=(*asked.messages, *more))
+
+    return following
+
+
+def work(server, number=5, kept=None, name="m", after=None, price=None, free=False, **more):
+    """Requests to a model at a server or an address; each reply that is kept goes to `kept`.
+
+    `after` is called with each request and its reply, and gives what follows.
+    """
+    url = getattr(server, "url", server)
+    stanza = Stanza(provider="openai_api", model=name, url=url, **more)
+    kept = [] if kept is None else kept
+
+    def keep(asked, reply, dollars):
+        kept.append(Kept(asked, reply, dollars))
+        return after(asked, reply) if after else None
+
+    asked = requests(number) if isinstance(number, int) else number
+    provider = Provider(Model(name, name, stanza, url), Keys(KEYS))
+    return Work(name, provider, iter(asked), keep, len(asked), price, free)
+
+
+@dataclass
+class Told:
+    name: str
+    kind: Kind
+    wait: float | None
+
+
+@pytest.fixture
+def perform():
+    """Make all calls of a run; what was told meanwhile is in `run.told`."""
+
+    def finish(*works, budget=None, before=None, **how):
+        def tell(one, failure, wait):
+            run.told.append(Told(one.name, failure.kind, wait))
+
+        run = Run(works, Budget(budget), tell, **how)
+        run.told = []
+        if before:
+            before(run)
+        asyncio.run(asyncio.wait_for(run.finish(), 30))
+        assert run.in_flight == 0
+        assert run.budget.aside == pytest.approx(0)
         return run
 
-    return asyncio.run(main()), told
+    return finish
 
 
-def test_everything_is_kept_once_while_the_service_fails():
+@pytest.fixture
+def no_waits(monkeypatch):
+    """Tries follow one another at once, whatever wait is told."""
+    nap = runner._nap
+    monkeypatch.setattr(runner, "_nap", lambda lane, seconds: nap(lane, min(seconds, 0.005)))
+
+
+def abouts(kept):
+    return [each.about for each in kept]
+
+
+def names(number):
+    return [f"q{n}" for n in range(number)]
+
+
+def calls_of(server, about):
+    return [call for call in server.calls if last_said(call.body).startswith(f"{about} ")]
+
+
+def until(true):
+    """Wait for what the server does in its own time."""
+    end = time.monotonic() + 10
+    while not true():
+        assert time.monotonic() < end
+        time.sleep(0.002)
+
+
+def nobody():
+    """An address where nothing listens."""
+    with serving() as server:
+        return server.url
+
+
+# -- everything once
+
+
+@pytest.mark.parametrize("seed", [2, 3, 4])  # dice that are neither kind nor cruel
+@pytest.mark.parametrize("concurrency", [None, 16])
+def test_every_request_is_kept_once_whatever_goes_wrong(perform, seed, concurrency):
     faults = {"429": 0.05, "500": 0.02, "malformed": 0.01, "drop": 0.01}
-    with serving(Behaviour(faults=faults, wait=0.02, latency=(0.0, 0.02))) as server:
-        asked = work(server, 500)
-        run, _ = finish(asked)
-        calls = server.stats()["calls"]
-    names = [name for name, _, _ in asked.found]
-    assert len(names) == len(set(names)) == asked.kept == 500
-    assert not run.stops and calls == asked.calls <= 1.12 * 500
+    kept, number = [], 400
+    with serving(Behaviour(faults=faults, seed=seed, wait=0.02)) as server:
+        one = work(server, number, kept)
+        run = perform(one, concurrency=concurrency)
+    assert sorted(abouts(kept)) == sorted(names(number))
+    assert (one.kept, one.calls, run.stops, one.failed) == (number, len(server.calls), [], {})
+    assert sum(server.stats()["by_fault"].values()) == len(run.told) == one.calls - number
+    assert number < one.calls <= 1.12 * number
+    assert all(each.reply.text.startswith(f"reply to: {each.about} ") for each in kept)
+
+
+def test_what_follows_from_a_reply_is_asked_after_it(perform):
+    kept = []
+    with serving(Behaviour(script=["", "429", "", "500"], wait=0.01)) as server:
+        one = work(server, 6, kept, after=then(3))
+        perform(one)
+    assert one.kept == 18
+    for about in names(6):
+        own = [each for each in kept if each.about == about]
+        assert [len(each.request.messages) for each in own] == [1, 3, 5]
+        for before, after in pairwise(own):
+            assert after.request.messages[:-1] == (
+                *before.request.messages,
+                Message("assistant", before.reply.text),
+            )
+
+
+def test_nothing_to_ask_is_no_call(perform):
+    with serving() as server:
+        run = perform(work(server, 0))
+    assert (server.calls, run.stops, run.over_budget) == ([], [], False)
+
+
+# -- again, where that can help
+
+
+@pytest.mark.usefixtures("no_waits")
+@pytest.mark.parametrize(
+    ("fault", "kind"),
+    [(fault, Kind.DOWN) for fault in ("500", "503", "408", "409", "reset", "drop", "hang")]
+    + [
+        (fault, Kind.BAD_REPLY)
+        for fault in ("html", "malformed", "no-choices", "empty-choices", "no-message")
+    ],
+)
+def test_a_call_that_keeps_failing_is_tried_so_often_and_left_owed(perform, fault, kind):
+    kept = []
+    with serving(Behaviour(by_text={"q1 ": fault})) as server:
+        one = work(server, 4, kept, timeouts=Timeouts(total=0.1 if fault == "hang" else 10))
+        run = perform(one)
+    assert sorted(abouts(kept)) == ["q0", "q2", "q3"]
+    assert len(calls_of(server, "q1")) == TRIES[kind]
+    assert (one.failed, run.stops) == ({kind: 1}, [])
+    assert [each.kind for each in run.told] == [kind] * TRIES[kind]
+    assert [each.wait is None for each in run.told] == [False] * (TRIES[kind] - 1) + [True]
 
 
 @pytest.mark.parametrize(
-    ("fault", "kind", "calls"),
+    ("fault", "kind"),
     [
-        ("500", Kind.DOWN, 6),
-        ("malformed", Kind.BAD_REPLY, 3),
-        ("400", Kind.REJECTED, 1),
+        ("400", Kind.REJECTED),
+        ("redirect", Kind.NO_MODEL),
+        ("404", Kind.NO_MODEL),
+        ("401", Kind.KEY),
+        ("403", Kind.KEY),
+        ("quota", Kind.QUOTA),
     ],
 )
-def test_a_call_is_made_again_as_often_as_that_can_help(fault, kind, calls):
-    with serving(Behaviour(by_text={"m 1": fault})) as server:
-        asked = work(server)
-        run, told = finish(asked)
-        assert len(server.calls) == 2 + calls
-    assert asked.failed == {kind: 1} and asked.kept == 2 and not run.stops
-    waits = [wait for _, _, wait in told]
-    assert len(waits) == calls and waits[-1] is None and None not in waits[:-1]
+def test_what_cannot_pass_is_not_tried_again(perform, fault, kind):
+    kept = []
+    with serving(Behaviour(by_text={"q1 ": fault})) as server:
+        one = work(server, 4, kept)
+        run = perform(one)
+    assert len(calls_of(server, "q1")) == 1
+    assert one.failed == {kind: 1}
+    assert [(each.kind, each.wait) for each in run.told] == [(kind, None)]
+    assert "q1" not in abouts(kept)
 
 
-@pytest.mark.parametrize(("fault", "kind"), [("401", Kind.KEY), ("quota", Kind.QUOTA)])
-def test_what_is_wrong_with_a_service_stops_all_work_on_it(fault, kind):
-    with serving(Behaviour(script=[fault] * 99)) as server, serving() as other:
-        works = work(server, 20), work(server, 20, "n"), work(other, 20, "o")
-        run, _ = finish(*works)
-        assert len(server.calls) == 1
-    assert [(stop.failure.kind, stop.calls) for stop in run.stops] == [(kind, 1)]
-    assert [each.kept for each in works] == [0, 0, 20]
+def test_each_failure_is_told_with_the_seconds_until_it_is_tried_again(perform):
+    with serving(Behaviour(script=["500", "429", ""], wait=0.1)) as server:
+        run = perform(work(server, 1))
+    assert [each.kind for each in run.told] == [Kind.DOWN, Kind.BUSY]
+    waits = [each.wait for each in run.told]
+    assert 0.25 <= waits[0] <= 0.5
+    assert 0.1 <= waits[1] <= 0.1 + 0.05 + 0.1
+    gaps = [after.at - before.at for before, after in pairwise(server.calls)]
+    assert all(gap >= wait - 0.01 for gap, wait in zip(gaps, waits, strict=True))
 
 
-def test_a_follow_up_comes_after_what_it_follows():
-    def then(request):
-        if request.about[0].endswith("!!"):
-            return None
-        text = f"{request.about[0]}!"
-        return Request((Message("user", text),), request.sampling, (text,))
-
-    with serving(Behaviour(latency=(0.0, 0.01))) as server:
-        asked = work(server, 5, keep=then)
-        finish(asked)
-    names = [name for name, _, _ in asked.found]
-    assert len(names) == 15
-    for n in range(5):
-        assert [name for name in names if name.startswith(f"m {n}")] == [
-            f"m {n}", f"m {n}!", f"m {n}!!"
-        ]  # fmt: skip
+@pytest.mark.usefixtures("no_waits")
+@pytest.mark.parametrize(("fault", "first"), [("500", 0.5), ("429-no-hint", 1.0)])
+def test_waits_double_up_to_a_minute(perform, fault, first):
+    with serving(Behaviour(faults={fault: 1.0})) as server:
+        run = perform(work(server, 1), deadline=0.3)
+    waits = [each.wait for each in run.told if each.wait is not None]
+    assert len(waits) >= 5
+    for n, wait in enumerate(waits):
+        longest = min(60.0, first * 2**n)
+        assert longest / 2 <= wait <= longest
 
 
-def test_two_models_on_one_service_share_its_pace_and_take_turns():
-    with serving(Behaviour(latency=(0.01, 0.01))) as server:
-        works = work(server, 20), work(server, 20, "n")
-        finish(*works, concurrency=4)
-        assert server.stats()["most_in_flight"] == 4
-    first = [call.model for call in server.calls[:8]]
-    assert sorted(first) == ["m"] * 4 + ["n"] * 4
+@pytest.mark.parametrize("fault", ["429", "429-no-hint"])
+@pytest.mark.usefixtures("no_waits")
+def test_a_busy_service_is_asked_again_until_the_deadline(perform, fault):
+    with serving(Behaviour(faults={fault: 1.0}, wait=0.01)) as server:
+        one = work(server, 5)
+        run = perform(one, deadline=0.4)
+    assert len(server.calls) > TRIES[Kind.DOWN]
+    assert server.calls[-1].at - server.calls[0].at > 0.2
+    assert [stop.failure.kind for stop in run.stops] == [Kind.BUSY]
+    assert (one.kept, one.stopped) == (0, True)
 
 
-@pytest.mark.parametrize("fault", ["", "no-usage", "drop"])
-def test_a_budget_holds_whatever_a_call_costs(fault):
-    with serving(Behaviour(script=["", *[fault] * 999], latency=(0.0, 0.01))) as server:
-        asked = work(server, 300, price=PRICE)
-        run, _ = finish(asked, budget=0.02)
-        billed = server.stats()["billed"]
-    worst = (50 * 20 + (4 + 16) * 10) / 1e6  # of one call
-    assert run.budget.aside == pytest.approx(0) and run.budget.spent <= 0.02
-    if fault != "drop":  # ten in a row may end that one before
-        assert run.over_budget and asked.kept < 300
-    if fault:
-        assert (billed - 1) * worst <= 0.02
-    else:
-        known = sum(dollars for _, _, dollars in asked.found)
-        assert run.budget.spent == pytest.approx(known) == pytest.approx(asked.dollars)
+def test_a_service_that_replies_to_others_is_not_busy_too_long(perform):
+    kept = []
+    behaviour = Behaviour(by_text={"q0 ": "429"}, wait=0.05, latency=(0.03, 0.03))
+
+    def after(asked, reply):
+        if len(kept) == 270:
+            behaviour.by_text = {}
+
+    with serving(behaviour) as server:
+        run = perform(work(server, 300, kept, after=after), concurrency=8, deadline=0.8)
+    assert (sorted(abouts(kept)), run.stops) == (sorted(names(300)), [])
+    times = [call.at for call in calls_of(server, "q0")]
+    assert times[-1] - times[0] > 0.8
 
 
-def test_stopping_waits_for_what_is_under_way_and_dropping_does_not():
-    async def soon(run):
-        while run.in_flight < 4:
-            await asyncio.sleep(0.005)
-        run.stop()
-
-    with serving(Behaviour(latency=(0.2, 0.2))) as server:
-        asked = work(server, 40)
-        finish(asked, after=soon, concurrency=4)
-        assert asked.kept == len(server.calls) == 4
-
-    async def at_once(run):
-        await soon(run)
-        run.drop()
-
-    with serving(Behaviour(script=["hang"] * 40)) as server:
-        asked = work(server, 40)
-        run, _ = finish(asked, after=at_once, concurrency=4, budget=1.0)
-        assert asked.kept == run.in_flight == 0 and len(server.calls) == 4
+def test_a_service_that_wants_more_time_than_the_deadline_stops_at_once(perform):
+    with serving(Behaviour(faults={"429": 1.0}, wait=100)) as server:
+        one = work(server, 5)
+        run = perform(one, deadline=5)
+    assert len(server.calls) == 1
+    assert [(each.failure.kind, each.calls) for each in run.stops] == [(Kind.BUSY, 1)]
+    assert [each.wait for each in run.told] == [None]
 
 
-def test_what_cannot_be_kept_ends_the_run_and_the_others_still_come():
-    def full(request):
-        raise DiskFull("no room")
+# -- what ends a run early
 
+
+@pytest.mark.parametrize(
+    ("fault", "kind"), [("401", Kind.KEY), ("403", Kind.KEY), ("quota", Kind.QUOTA)]
+)
+def test_a_refused_key_stops_all_work_on_its_service_at_the_first_call(perform, fault, kind):
+    kept = []
+    with serving(Behaviour(faults={fault: 1.0})) as server, serving() as elsewhere:
+        one, other = work(server, 20, name="one"), work(server, 20, name="other")
+        third = work(elsewhere, 5, kept)
+        run = perform(one, other, third)
+    assert len(server.calls) == 1
+    assert [(s.failure.kind, s.name, s.calls) for s in run.stops] == [(kind, "one", 1)]
+    assert (one.stopped, other.stopped, third.stopped) == (True, True, False)
+    assert sorted(abouts(kept)) == names(5)
+
+
+def test_one_stop_is_told_however_many_calls_met_it(perform):
+    with serving(Behaviour(faults={"401": 1.0}, latency=(0.02, 0.02))) as server:
+        run = perform(work(server, 20), work(server, 20, name="other"), concurrency=8)
+    assert len(server.calls) == 8
+    assert len(run.stops) == 1
+
+
+def test_a_quota_that_ends_on_the_way_lets_what_is_under_way_finish(perform):
+    kept = []
+    script = [""] * 12 + ["quota"]
+    with serving(Behaviour(script=script, latency=(0.01, 0.05))) as server:
+        one = work(server, 40, kept)
+        run = perform(one, concurrency=4)
+    assert len(kept) == one.kept == server.stats()["replies"] >= 12
+    assert one.calls == len(server.calls) == one.kept + 1 <= 17
+    assert [stop.failure.kind for stop in run.stops] == [Kind.QUOTA]
+
+
+def test_a_model_that_is_not_there_stops_and_another_on_its_server_goes_on(perform):
+    kept = []
+    with serving(Behaviour(models=["good"])) as server:
+        bad, good = work(server, 20, name="bad"), work(server, 20, kept, name="good")
+        run = perform(bad, good)
+    assert sorted(abouts(kept)) == sorted(names(20))
+    assert (bad.calls, bad.kept, bad.failed) == (1, 0, {Kind.NO_MODEL: 1})
+    assert (bad.stopped, good.stopped) == (True, False)
+    assert [(stop.failure.kind, stop.name) for stop in run.stops] == [(Kind.NO_MODEL, "bad")]
+
+
+@pytest.mark.parametrize("concurrency", [1, None])
+def test_ten_given_up_in_a_row_stop(perform, concurrency):
+    with serving(Behaviour(by_text={"q0 ": "", "q": "400"})) as server:
+        one = work(server, 60)
+        run = perform(one, concurrency=concurrency)
+    assert one.kept == 1
+    assert IN_A_ROW <= one.failed[Kind.REJECTED] < 60
+    assert concurrency is None or len(server.calls) == 1 + IN_A_ROW
+    assert [stop.failure.kind for stop in run.stops] == [Kind.REJECTED]
+
+
+def test_ten_given_up_with_a_reply_between_them_do_not_stop(perform):
+    with serving(Behaviour(by_text={"q9 ": "", "q19 ": "", "q": "400"})) as server:
+        one = work(server, 28)
+        run = perform(one, concurrency=1)
+    assert (one.kept, one.failed, run.stops) == (2, {Kind.REJECTED: 26}, [])
+    assert len(server.calls) == 28
+
+
+def test_requests_too_long_for_the_model_stop_nothing(perform):
+    kept = []
+    asked = [request("word " * 50, f"long{n}") for n in range(3 * IN_A_ROW)] + requests(3)
+    with serving(Behaviour(context=20)) as server:
+        one = work(server, asked, kept)
+        run = perform(one, concurrency=1)
+    assert (abouts(kept), run.stops) == (names(3), [])
+    assert one.failed == {Kind.TOO_LONG: 3 * IN_A_ROW}
+    assert len(server.calls) == len(asked)
+
+
+@pytest.mark.usefixtures("no_waits")
+def test_a_service_that_cannot_be_reached_is_given_up_after_the_tries_of_one_call(perform):
+    one = work(nobody(), 20)
+    run = perform(one)
+    assert (one.calls, one.kept, one.failed) == (TRIES[Kind.DOWN], 0, {Kind.DOWN: 1})
+    assert [(each.failure.kind, each.calls) for each in run.stops] == [(Kind.DOWN, 6)]
+
+
+@pytest.mark.usefixtures("no_waits")
+def test_a_service_that_breaks_every_call_is_too(perform):
+    with serving(Behaviour(faults={"reset": 1.0})) as server:
+        run = perform(work(server, 20))
+    assert len(server.calls) == TRIES[Kind.DOWN]
+    assert [stop.failure.kind for stop in run.stops] == [Kind.DOWN]
+
+
+@pytest.mark.usefixtures("no_waits")
+def test_a_service_that_cannot_be_reached_keeps_no_other_waiting(perform):
+    kept = []
+    with serving() as server:
+        lost, one = work(nobody(), 5, name="lost"), work(server, 20, kept)
+        run = perform(lost, one)
+    assert sorted(abouts(kept)) == sorted(names(20))
+    assert [stop.name for stop in run.stops] == ["lost"]
+
+
+# -- a budget
+
+
+@pytest.mark.parametrize("concurrency", [None, 1, 16])
+@pytest.mark.parametrize(("text", "calls"), [(LONG, 4), (HALF, 7)])
+def test_no_call_passes_the_budget_and_what_is_left_is_used(perform, text, calls, concurrency):
+    kept = []
+    with serving(Behaviour(text=text, latency=(0.0, 0.01))) as server:
+        one = work(server, 40, kept, price=DOLLAR)
+        run = perform(one, budget=4, concurrency=concurrency)
+    assert len(server.calls) == len(kept) == calls
+    spent = calls * len(text.split()) / WORDS
+    assert run.budget.spent == one.dollars == pytest.approx(spent)
+    assert run.over_budget
+    assert run.stops == []
+
+
+@pytest.mark.usefixtures("no_waits")
+@pytest.mark.parametrize("seed", range(4))
+def test_no_call_passes_the_budget_whatever_goes_wrong(perform, seed):
+    """Counted by the server: all that it has billed, also what never arrived whole."""
+    dice, billed = random.Random(seed), []
+
+    def text(body):
+        billed.append(dice.randint(0, WORDS))
+        return " ".join(["word"] * billed[-1])
+
+    faults = {"drop": 0.1, "no-usage": 0.1, "malformed": 0.05, "500": 0.1, "429": 0.05}
+    behaviour = Behaviour(text=text, faults=faults, seed=seed, wait=0.005, latency=(0, 0.01))
+    with serving(behaviour) as server:
+        works = [
+            work(server, 60, name=name, price=DOLLAR, after=then(3)) for name in ("one", "other")
+        ]
+        run = perform(*works, budget=30.25)
+    assert sum(billed) / WORDS <= run.budget.spent + 1e-9
+    assert 29.25 < run.budget.spent <= 30.25
+    assert run.over_budget
+
+
+@pytest.mark.usefixtures("no_waits")
+@pytest.mark.parametrize("fault", ["no-usage", "drop", "malformed"])
+def test_a_call_of_unknown_cost_counts_as_the_dearest(perform, fault):
+    with serving(Behaviour(faults={fault: 1.0})) as server:
+        one = work(server, 20, price=DOLLAR)
+        run = perform(one, budget=2.5, concurrency=1)
+    assert len(server.calls) == 2
+    assert (run.budget.spent, run.over_budget) == (2, True)
+    assert (one.dollars, one.unpriced) == (0, 2 if fault == "no-usage" else 0)
+
+
+@pytest.mark.usefixtures("no_waits")
+@pytest.mark.parametrize("fault", ["500", "429", "400"])
+def test_a_refused_call_costs_nothing(perform, fault):
+    kept = []
+    with serving(Behaviour(script=["", fault, fault], text=LONG, wait=0.01)) as server:
+        one = work(server, 4, kept, price=DOLLAR)
+        run = perform(one, budget=4, concurrency=1)
+    assert run.budget.spent == len(kept) == 4 - one.failed.total()
+    assert not run.over_budget
+
+
+def test_what_follows_from_a_reply_is_held_against_the_budget_too(perform):
+    kept = []
+    with serving(Behaviour(text=LONG)) as server:
+        run = perform(work(server, 4, kept, after=then(5), price=DOLLAR), budget=7.9)
+    assert len(server.calls) == len(kept) == run.budget.spent == 7
+    assert run.over_budget
+
+
+def test_a_budget_that_is_just_enough_is_enough(perform):
+    with serving(Behaviour(text=LONG)) as server:
+        run = perform(work(server, 8, price=DOLLAR), budget=8)
+    assert (len(server.calls), run.budget.spent, run.over_budget) == (8, 8, False)
+
+
+def test_a_budget_is_one_for_all_services(perform):
+    with serving(Behaviour(text=LONG)) as server, serving(Behaviour(text=LONG)) as elsewhere:
+        works = [work(server, 9, price=DOLLAR), work(elsewhere, 9, price=DOLLAR)]
+        run = perform(*works, budget=5)
+    assert len(server.calls) + len(elsewhere.calls) == run.budget.spent == 5
+
+
+def test_with_no_budget_left_nothing_is_called(perform):
+    with serving() as server:
+        run = perform(work(server, price=DOLLAR), budget=0)
+    assert (server.calls, run.over_budget) == ([], True)
+
+
+@pytest.mark.parametrize("price", [None, DOLLAR])
+def test_what_is_free_needs_no_budget(perform, price):
+    kept = []
+    with serving() as server:
+        run = perform(work(server, 5, kept, price=price, free=True), budget=0)
+    assert sorted(abouts(kept)) == names(5)
+    assert [each.dollars for each in kept] == [0.0] * 5
+    assert (run.budget.spent, run.over_budget) == (0, False)
+
+
+def test_a_reply_without_a_price_has_unknown_dollars(perform):
+    kept = []
+    with serving() as server:
+        one = work(server, 3, kept)
+        perform(one)
+    assert [each.dollars for each in kept] == [None] * 3
+    assert (one.unpriced, one.dollars) == (3, 0)
+
+
+# -- how many at once
+
+
+@pytest.mark.parametrize("concurrency", [1, 3, 20])
+def test_a_number_of_calls_at_once_is_obeyed_and_used(perform, concurrency):
+    with serving(Behaviour(latency=(0.02, 0.02))) as server:
+        perform(work(server, 4 * concurrency, after=then(2)), concurrency=concurrency)
+    assert server.stats()["most_in_flight"] == concurrency
+
+
+def test_without_a_number_one_call_goes_first(perform):
     with serving(Behaviour(latency=(0.05, 0.05))) as server:
-        asked = work(server, 40, keep=full)
-        run, _ = finish(asked, concurrency=4)
-        assert len(server.calls) == len(asked.found) == 4
-    assert str(run.error) == "no room" and asked.kept == 0
+        perform(work(server, 12))
+    first, second, *_ = server.calls
+    assert second.at - first.at >= 0.05
+    assert server.stats()["most_in_flight"] > 1
 
 
-def test_a_mistake_of_ours_is_not_hidden():
-    def wrong(request):
-        raise ZeroDivisionError
+def test_models_on_one_service_share_its_pace_and_are_served_in_turn(perform):
+    with serving(Behaviour(latency=(0.01, 0.01))) as server:
+        works = [work(server, number, name=name) for name, number in (("a", 9), ("b", 6), ("c", 2))]
+        perform(*works, concurrency=3)
+    assert server.stats()["most_in_flight"] == 3
+    asked = [call.model for call in server.calls]
+    assert Counter(asked[:6]) == {"a": 2, "b": 2, "c": 2}
+    assert Counter(asked[6:14]) == {"a": 4, "b": 4}
+    assert asked[14:] == ["a"] * 3
 
-    with serving() as server, pytest.raises(ExceptionGroup) as raised:
-        finish(work(server, keep=wrong))
-    assert raised.group_contains(ZeroDivisionError)
+
+def test_two_keys_at_one_service_have_a_pace_each(perform):
+    with serving(Behaviour(script=["429"], wait=3600)) as server:
+        works = [work(server, 5, name=key, key_env=key) for key in KEYS]
+        run = perform(*works, deadline=60)
+    assert sorted(each.kept for each in works) == [0, 5]
+    assert len(run.stops) == 1
+
+
+def test_two_services_do_not_wait_for_each_other(perform):
+    done = threading.Event()
+    kept, later = [], []
+
+    def after(asked, reply):
+        if len(kept) == 30:
+            done.set()
+
+    slow = Behaviour(text=lambda body: "late" if done.wait(10) else "too late")
+    with serving(slow) as first, serving() as second:
+        perform(work(first, 3, later), work(second, 30, kept, after=after))
+    assert [each.reply.text for each in later] == ["late"] * 3
+
+
+def test_a_limit_that_the_service_tells_is_kept(perform):
+    with serving(Behaviour(requests_per_minute=1200, burst=5)) as server:
+        one = work(server, 25)
+        perform(one)
+    assert one.kept == 25
+    assert server.stats()["refused"] <= 3
+
+
+# -- stopping
+
+
+def test_stop_lets_what_is_under_way_finish_and_starts_nothing(perform):
+    kept, at_stop = [], []
+
+    def before(run):
+        def after(asked, reply):
+            if len(kept) == 5:
+                at_stop.append(len(kept) + run.in_flight)
+                run.stop()
+            return then(2)(asked, reply)
+
+        one.keep = work(server, 0, kept, after=after).keep
+
+    with serving(Behaviour(latency=(0.02, 0.1))) as server:
+        one = work(server, 50)
+        run = perform(one, before=before, concurrency=4)
+    assert len(server.calls) == len(kept) == one.kept == at_stop[0]
+    assert 5 < at_stop[0] <= 8
+    assert (run.stops, run.over_budget, run.error) == ([], False, None)
+
+
+@pytest.mark.parametrize("end", ["stop", "drop"])
+def test_nothing_is_waited_for_that_would_only_be_tried_again(perform, end):
+    def before(run):
+        heard = run._tell
+
+        def tell(*args):
+            heard(*args)
+            asyncio.get_running_loop().call_soon(getattr(run, end))
+
+        run._tell = tell
+
+    with serving(Behaviour(faults={"429": 1.0}, wait=300)) as server:
+        one = work(server, 5)
+        run = perform(one, before=before)
+    assert (len(server.calls), one.kept, run.stops) == (1, 0, [])
+
+
+def test_drop_waits_for_nothing(perform):
+    kept = []
+
+    def before(run):
+        def after(asked, reply):
+            run.stop()
+            asyncio.get_running_loop().call_soon(run.drop)
+
+        one.keep = work(server, 0, kept, after=after).keep
+
+    with serving(Behaviour(by_text={"q3 ": "", "q": "hang"})) as server:
+        one = work(server, 20)
+        perform(one, before=before, concurrency=4)
+        assert abouts(kept) == ["q3"]
+        assert len(server.calls) == 4
+        until(lambda: not server.open)
+
+
+def test_what_cannot_be_kept_stops_the_run_and_replies_under_way_still_arrive(perform):
+    kept = []
+
+    def after(asked, reply):
+        if len(kept) >= 5:
+            raise Missing(f"no room for {len(kept)}")
+
+    with serving(Behaviour(latency=(0.02, 0.1))) as server, serving() as elsewhere:
+        one, other = work(server, 50, kept, after=after), work(elsewhere, 0)
+        run = perform(one, other, concurrency=4)
+    assert isinstance(run.error, EvalkitError)
+    assert str(run.error) == "no room for 5"
+    assert 5 < len(kept) == len(server.calls) <= 8
+    assert one.kept == 4
+
+
+def test_a_mistake_in_the_program_surfaces_as_itself(perform):
+    def after(asked, reply):
+        raise ValueError("a mistake")
+
+    with serving(Behaviour(latency=(0.01, 0.01))) as server:
+        with pytest.raises(ValueError, match="a mistake"):
+            perform(work(server, 50, after=after), concurrency=4)
+        until(lambda: not server.open)
+
+
+@pytest.mark.usefixtures("no_waits")
+@pytest.mark.parametrize("fault", ["", "401", "404", "400", "no-usage", "drop"])
+def test_every_connection_is_closed_however_a_run_ends(perform, fault):
+    with serving(Behaviour(script=[""] * 3, faults={fault: 1.0} if fault else {})) as server:
+        works = [work(server, 12, name=name, price=DOLLAR) for name in ("one", "other")]
+        perform(*works, budget=8, concurrency=4)
+        until(lambda: not server.open)
+    gc.collect()  # a session that was left open would warn here

@@ -167,8 +167,13 @@ class Plan:
         return self.asking.total - len(self.asking.complete())
 
 
-def models_of(catalog: "Catalog", names: Sequence[str], way: Way) -> "list[Model]":
-    """Whom to ask, each once. Raises BadName where two would have one name."""
+def models_of(
+    catalog: "Catalog", names: Sequence[str], way: Way, option: str = "--model"
+) -> "list[Model]":
+    """Whom to ask, each once. Raises BadName where two would have one name.
+
+    `option`: the one that names them, for the words of a mistake.
+    """
     asked = [part.strip() for name in names for part in name.split(",") if part.strip()]
     found: dict[str, tuple[str, Model]] = {}
     for spec in dict.fromkeys(asked):
@@ -178,7 +183,7 @@ def models_of(catalog: "Catalog", names: Sequence[str], way: Way) -> "list[Model
             raise BadName(f"{both} would both be called '{model.name}'. Ask them one by one")
         found[model.name] = spec, model
     if not found:
-        raise Missing("whom to ask? Give its name. See: evalkit models")
+        raise Missing(f"whom to ask? Give {option} NAME. See: evalkit models")
     return [model for _, model in found.values()]
 
 

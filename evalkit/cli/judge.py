@@ -152,7 +152,7 @@ def judge(
     catalog = open_catalog(workspace)
     if not names:
         raise Missing("who judges? Give --judge NAME, as in --judge gpt-4. See: evalkit models")
-    judges = tuple(calls.models_of(catalog, names, way))
+    judges = tuple(calls.models_of(catalog, names, way, "--judge"))
     wanted = Wanted(bank, judges, **asked)
     questions = filed(workspace, bank, workspace.questions(bank), category_default)
     if show_prompt:

@@ -1,6 +1,7 @@
 """evalkit models: whom evalkit can ask, at what price, and whether a server has a model."""
 
 import os
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -24,9 +25,12 @@ if TYPE_CHECKING:
 @click.command(short_help="Whom evalkit can ask, and at what price.")
 @click.argument("name", required=False)
 @click.option("--check", is_flag=True, help="Ask the server of NAME whether it has the model.")
+@click.option("--key-env", metavar="VARIABLE", help="The variable that holds the key.")
 @on_a_workspace
 @click.pass_context
-def models(ctx: click.Context, given: Everywhere, name: str | None, check: bool) -> None:
+def models(
+    ctx: click.Context, given: Everywhere, name: str | None, check: bool, key_env: str | None
+) -> None:
     """List the services and models of the catalogue, or all that it says of NAME.
 
     Behind a service any of its models can be named: openai/gpt-4o, ollama/llama3. The catalog: of
@@ -42,17 +46,21 @@ def models(ctx: click.Context, given: Everywhere, name: str | None, check: bool)
         _list(given, catalog)
         return
     if name in catalog.services() and not check:
-        _print(
-            given, {"service": name, **_told(catalog.stanzas[name])}, price="of each model its own"
-        )
+        stanza = catalog.stanzas[name]
+        url = catalog.address(stanza)
+        told = {"service": name, **({"url": url} if url else {}), **_told(stanza)}
+        _print(given, told, price="of each model its own")
         say(f"Next: evalkit answer --model {name}/MODEL")
         return
-    model = catalog.find(f"{name}/?" if name in catalog.services() else name)
+    whole = name in catalog.services()
+    model = catalog.find(f"{name}/?" if whole else name, key_env)
+    if whole:
+        model = replace(model, name=name)
     if not check:
         told = {"name": model.name, "id": model.id, **({"url": model.url} if model.url else {})}
         _print(given, {**told, **_told(model.stanza)}, price="free" if model.is_free else "unknown")
         return
-    ctx.exit(_check(given, catalog, model, whole=name in catalog.services()))
+    ctx.exit(_check(given, catalog, model, whole=whole))
 
 
 def _list(given: Everywhere, catalog: "Catalog") -> None:
@@ -70,21 +78,31 @@ def _list(given: Everywhere, catalog: "Catalog") -> None:
         key = f"{each['key']}{'' if each['key_set'] else ' (not set)'}" if each["key"] else "no key"
         show(f"{padded(each['name'], longest)}  {padded(each['about'], about)}  {key}")
     show("")
-    show(f"{padded('model', longest)}  {'service':10}  $ for 1M tokens in, out, read on")
+    service = max(width(each["service"] or "service") for each in known)
+    head = padded("service", service)
+    show(f"{padded('model', longest)}  {head}  $ for 1M tokens in, out, read on")
     for each in known:
-        show(f"{padded(each['name'], longest)}  {each['service'] or '-':10}  {_cost(each)}")
+        at = padded(each["service"] or "-", service)
+        show(f"{padded(each['name'], longest)}  {at}  {_cost(each)}")
     say("Next: evalkit answer --model NAME, or evalkit models NAME for all that is known of one")
 
 
 def _cost(each: dict[str, Any]) -> str:
     price = each["price"]
     if price is not None:
-        return f"{price['input']:>7.2f}  {price['output']:>7.2f}   {price['date']}"
+        amounts = [_amount(price[name]) for name in ("input", "output")]
+        return f"{amounts[0]:>9}  {amounts[1]:>9}   {price['date']}"
     if each["provider"] == "hf_local":
         return "a checkpoint of your own: serve it, then --model http://HOST/v1#NAME"
     if each["provider"] is None and each["service"] is None:
         return "no API: evalkit import answers FILE"
     return "price unknown"
+
+
+def _amount(dollars: float) -> str:
+    """Two digits behind the point, and as many more as it takes to be more than nothing."""
+    digits = next((n for n in range(2, 8) if round(dollars, n) == dollars), 8)
+    return f"{dollars:.{digits}f}"
 
 
 def _service(name: str, stanza: "Stanza") -> dict[str, Any]:

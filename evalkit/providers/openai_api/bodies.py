@@ -84,7 +84,7 @@ def joined(data: Iterable[str]) -> dict[str, Any]:
     whole: dict[str, Any] = {}
     message: dict[str, Any] = {}
     end = None
-    complete = False
+    begun = complete = False
     for text in data:
         if text == "[DONE]":
             complete = True
@@ -97,12 +97,15 @@ def joined(data: Iterable[str]) -> dict[str, Any]:
         for choice in choices:
             if not isinstance(choice, dict) or not isinstance(choice.get("delta"), dict):
                 raise NoReply("no delta in 'choices'")
+            begun = True
             end = choice.get("finish_reason") or end
             for name, piece in choice["delta"].items():
                 if isinstance(piece, str) and name != "role":
                     message[name] = message.get(name, "") + piece
     if not complete and end is None:
         raise NoReply("the stream broke off")
+    if not begun:
+        raise NoReply("a stream without 'choices'")
     said = {name: _paired(text) for name, text in message.items()}
     return {**whole, "choices": [{"message": said, "finish_reason": end}]}
 

@@ -76,8 +76,12 @@ class Provider:
             return self._scrubbed(_broken(error, self._host))
         if response.status != 200:
             key = tail(self._key) if self._key else None
-            refusal = Refusal(response.status, text)
-            return self._scrubbed(refusal.failure(self._host, f"{base}/models", self._id, key))
+            where = f"{base}/models"
+            if response.status in (404, 405):
+                said = f"{self._host} has no list of models at {where} ({response.status})"
+                return self._scrubbed(Failure(Kind.REJECTED, said))
+            refusal = Refusal(response.status, self._keys.scrub(text))
+            return self._scrubbed(refusal.failure(self._host, where, self._id, key))
         try:
             return [self._keys.scrub(str(each["id"])) for each in json.loads(text)["data"]]
         except (ValueError, TypeError, KeyError):
@@ -107,6 +111,7 @@ class Provider:
         headers = {name.lower(): value for name, value in response.headers.items()}
         room = limits.headroom(headers, now)
         if response.status != 200:
+            text = self._keys.scrub(text)  # before it is shortened, which could cut a key in two
             return Refusal(response.status, text, limits.retry_after(headers, now), room)
         try:
             reply = bodies.reply(json.loads(text) if found is None else found)
@@ -155,7 +160,7 @@ class Provider:
         return None if text is None else self._keys.scrub(text)
 
     def _bad(self, why: str, text: str) -> Failure:
-        began = f": {shortened(text)}" if text.strip() else ""
+        began = f": {shortened(self._keys.scrub(text))}" if text.strip() else ""
         return self._scrubbed(Failure(Kind.BAD_REPLY, f"{self._host}: {why}{began}", billed=True))
 
     def _scrubbed(self, failure: Failure) -> Failure:
@@ -195,8 +200,16 @@ async def _events(response: aiohttp.ClientResponse) -> AsyncIterator[str]:
 
 def _broken(error: Exception, host: str) -> Failure:
     """A connection that did not come about, or broke."""
-    before = isinstance(error, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError)
-    if isinstance(error, TimeoutError):
+    never_sent = (
+        aiohttp.ClientConnectorError,
+        aiohttp.ConnectionTimeoutError,
+        aiohttp.InvalidURL,
+        aiohttp.ClientHttpProxyError,
+    )
+    before = isinstance(error, never_sent)
+    if isinstance(error, aiohttp.InvalidURL):  # it may hold a password
+        said = f"no connection to {host}: the address of the proxy cannot be used"
+    elif isinstance(error, TimeoutError):
         said = f"no connection to {host} in time" if before else f"{host} did not reply in time"
     elif isinstance(error, aiohttp.ClientConnectorDNSError):
         said = f"no address is known for {host}"

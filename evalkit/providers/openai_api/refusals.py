@@ -98,8 +98,9 @@ class Refusal:
     def _names(self, model_id: str) -> bool:
         """Whether it is the model that is not there, and not the whole address."""
         words = f"{self.code} {self.message}".lower()
-        named = model_id.lower() in words or "model" in words or "deployment" in words
-        return self._in_our_language and named
+        itself = rf"(?<![\w.-]){re.escape(model_id.lower())}(?![\w-]|\.\w)"
+        named = re.search(itself, words) or "model" in words or "deployment" in words
+        return self._in_our_language and bool(named)
 
     def _kind(self) -> Kind:
         words = f"{self.code} {self.message}"
