@@ -103,6 +103,26 @@ def test_the_budget_is_of_answers_and_reviews_together(folder, evalkit):
         assert 0 < told["usd"] <= 0.15
 
 
+def test_what_one_judge_leaves_of_the_budget_is_the_next_one_s(folder, evalkit):
+    third = "  - {{model: j, prompt: grade, canaries: 0}}\n"
+    three = third.replace("grade", "pair-verdict") + third
+    with serving(Behaviour(text=lambda body: says(body) + "\n[[5]]\n[[A]]")) as server:
+        prepare(folder, server, GOOD.replace("budget_usd", three + "budget_usd"))
+        whole = json.loads(evalkit("run", "evaluation.yaml", "--json").out)
+        assert [whole[f"judge {n}"]["owed"] for n in (1, 2, 3)] == [0, 0, 0]
+    for kind in ("answers", "reviews"):
+        for path in (folder / kind / "mine").glob("*.jsonl"):
+            path.unlink()
+    spent = sum(whole[name]["usd"] for name in ("answer", "judge 1", "judge 2", "judge 3"))
+    assert spent == pytest.approx(whole["usd"])
+    with serving(Behaviour(text=lambda body: says(body) + "\n[[5]]\n[[A]]")) as server:
+        budget = whole["usd"] + 2.0  # the worst case of a call under way is set aside too
+        text = GOOD.replace("budget_usd: 5", f"{three}budget_usd: {budget}")
+        prepare(folder, server, text)
+        again = json.loads(evalkit("run", "evaluation.yaml", "--json").out)
+        assert again["status"] == "done" and again["usd"] <= budget
+
+
 @pytest.mark.parametrize(
     ("old", "new", "told"),
     [

@@ -76,7 +76,8 @@ class Wanted:
 )
 @click.option("--seed", type=int, help="Sent with each call; sample k gets seed + k.")
 @click.option("--show-prompt", is_flag=True, help="Print the first thing to be asked, and end.")
-@calls.on_calls
+@calls.on_a_way
+@calls.on_limits
 @on_bought_rows
 @on_a_workspace
 @click.pass_context

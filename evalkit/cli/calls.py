@@ -55,8 +55,8 @@ class Limits:
     verbose: bool = False
 
 
-def on_calls(verb: Callable[..., None]) -> Callable[..., None]:
-    """Give a verb the options of calls; they reach it as one `Way` and one `Limits`."""
+def on_a_way(verb: Callable[..., None]) -> Callable[..., None]:
+    """Give a verb the options of how models are reached; they come to it as one `Way`."""
 
     @click.option("--base-url", metavar="URL", help="The server to ask, whatever the name.")
     @click.option("--key-env", metavar="VARIABLE", help="The variable that holds the key.")
@@ -69,6 +69,17 @@ def on_calls(verb: Callable[..., None]) -> Callable[..., None]:
         callback=finite,
         help="Seconds for one call; default: 600.",
     )
+    @wraps(verb)
+    def command(**own: Any) -> None:
+        way = Way(**{name: own.pop(name) for name in Way.__dataclass_fields__})
+        verb(way=way, **own)
+
+    return command
+
+
+def on_limits(verb: Callable[..., None]) -> Callable[..., None]:
+    """Give a verb the options of how calls are made; they come to it as one `Limits`."""
+
     @click.option(
         "--budget",
         type=click.FloatRange(0),
@@ -96,9 +107,8 @@ def on_calls(verb: Callable[..., None]) -> Callable[..., None]:
     @click.option("-v", "verbose", is_flag=True, help="Tell each failed call.")
     @wraps(verb)
     def command(**own: Any) -> None:
-        way = Way(*(own.pop(name) for name in ("base_url", "key_env", "replay", "timeout")))
         limits = Limits(**{name: own.pop(name) for name in Limits.__dataclass_fields__})
-        verb(way=way, limits=limits, **own)
+        verb(limits=limits, **own)
 
     return command
 

@@ -23,7 +23,7 @@ from evalkit.errors import Missing, Unknown
 
 if TYPE_CHECKING:
     from evalkit.catalog import Catalog
-    from evalkit.cli.calls import Limits, Outcome, Way
+    from evalkit.cli.calls import Limits, Outcome
     from evalkit.evaluation import Evaluation
     from evalkit.records import Question
     from evalkit.workspace import Workspace
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 @click.command("run", short_help="A whole evaluation from one file.")
 @click.argument("file", metavar="FILE")
-@calls.on_calls
+@calls.on_limits
 @on_bought_rows
 @on_a_workspace
 @click.pass_context
@@ -40,7 +40,6 @@ def run(
     /,
     given: Everywhere,
     file: str,
-    way: "Way",
     limits: "Limits",
     category_default: str | None,
     repair: bool,
@@ -53,8 +52,6 @@ def run(
     """
     from evalkit.evaluation import load, told
 
-    if way != calls.Way(timeout=way.timeout):
-        raise click.UsageError("the file says how each model is reached")
     path = Path(file)
     evaluation = load(path)
     workspace = open_workspace(given.folder)
@@ -73,7 +70,7 @@ def run(
         workspace.repair(evaluation.bank)
     questions = workspace.questions(evaluation.bank)
     questions = filed(workspace, evaluation.bank, questions, category_default)
-    made = _parts(given, workspace, catalog, evaluation, questions, limits, way)
+    made = _parts(given, workspace, catalog, evaluation, questions, limits)
     files = [file for part in made.values() for file in part.files]
     code = max((part.code for part in made.values()), default=0)
     if not limits.dry_run and code < 2:
@@ -99,23 +96,21 @@ def _parts(
     evaluation: "Evaluation",
     questions: "list[Question]",
     limits: "Limits",
-    way: "Way",
 ) -> "dict[str, Outcome]":
     """Answers, then the reviews of each judge, until one of them cannot go on."""
     made = {
         "answer": answer.ask(
-            given, workspace, catalog, _asked(evaluation, catalog, questions, way), limits
+            given, workspace, catalog, _asked(evaluation, catalog, questions), limits
         )
     }
     for number, each in enumerate(evaluation.judges, 1):
         spent = sum(part.dollars for part in made.values())
         if max(part.code for part in made.values()) > 1:
             break
-        if limits.budget is not None:
-            limits = replace(limits, budget=max(0.0, limits.budget - spent))
+        left = None if limits.budget is None else max(0.0, limits.budget - spent)
         wanted = judge.Wanted(
             evaluation.bank,
-            tuple(calls.models_of(catalog, [each.model], way)),
+            tuple(calls.models_of(catalog, [each.model], calls.Way(), "--judge")),
             prompt=each.prompt,
             baseline=evaluation.baseline,
             orders=each.orders,
@@ -126,7 +121,9 @@ def _parts(
         )
         name = "judge" if len(evaluation.judges) == 1 else f"judge {number}"
         try:
-            made[name] = judge.ask(given, workspace, catalog, wanted, questions, limits)
+            made[name] = judge.ask(
+                given, workspace, catalog, wanted, questions, replace(limits, budget=left)
+            )
         except (Missing, Unknown) as error:
             if not limits.dry_run:
                 raise
@@ -135,7 +132,7 @@ def _parts(
 
 
 def _asked(
-    evaluation: "Evaluation", catalog: "Catalog", questions: "list[Question]", way: "Way"
+    evaluation: "Evaluation", catalog: "Catalog", questions: "list[Question]"
 ) -> answer.Wanted:
     from evalkit.answer import Settings, spread
 
@@ -144,7 +141,7 @@ def _asked(
         drawn = model.sampling.model_dump(exclude_none=True)
         own[model.name] = Settings(samples=evaluation.samples, **drawn)
     names = [model.name for model in evaluation.models]
-    models = calls.models_of(catalog, names, way)
+    models = calls.models_of(catalog, names, calls.Way())
     return answer.Wanted(
         evaluation.bank,
         tuple(models),

@@ -118,7 +118,8 @@ class Shown:
 )
 @click.option("--reparse", is_flag=True, help="Read all replies again, without a call, and end.")
 @click.option("--show-prompt", is_flag=True, help="Print the first thing to be asked, and end.")
-@calls.on_calls
+@calls.on_a_way
+@calls.on_limits
 @on_bought_rows
 @on_a_workspace
 @click.pass_context

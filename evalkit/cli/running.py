@@ -107,7 +107,7 @@ class Plain:
     def look(self, run: Run) -> None:
         """Say a line, where it is time for one."""
         now = time.monotonic()
-        done, total = sum(work.kept for work in run.works), sum(work.owed for work in run.works)
+        done, total = sum(work.kept for work in run.works), sum(map(_calls, run.works))
         some = done - self._shown >= max(1, PLAIN_SHARE * total)
         if now - self._last < PLAIN_SECONDS and not (some and now - self._last >= 1):
             return
@@ -160,7 +160,14 @@ class _Bars:
             if work.kept < work.owed:
                 parts.append(_in_flight(run, work.in_flight))
             rest = "  ".join(parts)
-            self._bars.update(self._tasks[work.name], completed=work.kept, rest=rest)
+            self._bars.update(
+                self._tasks[work.name], total=_calls(work), completed=work.kept, rest=rest
+            )
+
+
+def _calls(work: Work) -> int:
+    """How many a work takes: those that were owed, or more where a reply needed another one."""
+    return max(work.owed, work.kept + work.in_flight)
 
 
 def _in_flight(run: Run, calls: int) -> str:
