@@ -5,14 +5,16 @@ from collections import Counter
 from functools import cache
 
 import pytest
-from conftest import answer, question, review
+from conftest import ROOT, answer, question, review
 from playwright.sync_api import sync_playwright
 
+from evalkit.cli.report import found_in
 from evalkit.escape import visible
 from evalkit.records import Answer, Question, Review
 from evalkit.report import words
 from evalkit.report.page import page
 from evalkit.report.results import results
+from evalkit.workspace import Workspace
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 ARGUMENTS = [
@@ -140,6 +142,29 @@ def test_a_page_asks_for_nothing_runs_nothing_and_breaks_no_rule_of_its_own(show
     tab = show(make())
     tab.wait_for_timeout(100)  # an onerror or a late request would come now
     assert show.heard == []
+
+
+def sample():
+    return found_in(Workspace(ROOT), "sample", "sample-thorough", None)
+
+
+def test_the_page_of_the_sample_says_what_it_is_and_how_far_its_judge_can_be_trusted(show):
+    tab = show(page(sample()))
+    assert show.heard == []
+    assert tab.locator(".badge").inner_text() == "sample data"
+    assert tab.locator("#judge h2").inner_text() == "The judge"
+    rows = tab.locator("#judge table").last.locator("tbody tr").all_inner_texts()
+    assert len(rows) == 4 and all("0 of 2" in row and "as it must be" in row for row in rows)
+    assert tab.locator(".alarms").count() == 0
+
+
+def test_an_alarm_stands_above_everything_and_is_text(show):
+    alarm = "<b>led</b> obeyed an order in an answer in 2 of 2 tests: it can be led."
+    tab = show(page(sample().model_copy(update={"alarms": [alarm]})))
+    assert show.heard == []
+    box = tab.locator("[role=alert]")
+    assert box.inner_text().strip() == alarm
+    assert box.bounding_box()["y"] < tab.locator("#verdict").bounding_box()["y"]
 
 
 def shape(tab):

@@ -153,6 +153,8 @@ def test_twins_raise_no_alarm_and_what_cannot_be_read_is_counted_apart():
 def test_canaries_are_no_battles():
     found = battles([canary("order", (9, 1)), canary("empty", (9, 1))], CATEGORIES, "a")
     assert found.empty
+    alone = [canary("empty", (1,), None), Review.model_validate(review("q1", ("b",), (8,)))]
+    assert battles(alone, CATEGORIES, "a").empty
     assert canaries([]).empty
 
 
