@@ -170,8 +170,19 @@ def test_a_tie_by_rule_counts_in_the_win_rate_and_in_no_sum():
     assert (pair["ties_by_rule"], pair["reviews"], pair["unreadable"]) == (1, 4, 0)
     assert (pair["sum_a"], pair["sum_b"]) == (16, 15)
     assert pair["win_rate_b"] == 0.5
+    (bare,) = rates.pairs(table(rows)).to_dict("records")
+    for name in ("ratio_b_to_a", "ratio_se", "ratio_se_stratified", "ratio_low"):
+        assert pair[name] == bare[name]
     percent = chains.relative_scores(table(rows, identical=[("q3", "a", "b")]), "a")
     assert percent.set_index("model").loc["b", "questions"] == 2
+
+
+def test_the_same_answer_that_was_judged_all_the_same_is_no_tie_by_rule():
+    """As in published data, where a judge was asked about every pair."""
+    rows = both("q1", (8, 6), (6, 8)) + both("q2", None, None)
+    found = table(rows, identical=[("q1", "a", "b"), ("q2", "a", "b")])
+    (pair,) = rates.pairs(found).to_dict("records")
+    assert (pair["ties_by_rule"], pair["ties"], pair["wins_a"], pair["unreadable"]) == (0, 0, 1, 2)
 
 
 def test_a_pair_that_was_never_judged_has_no_ties_by_rule():
