@@ -159,3 +159,15 @@ def test_a_file_that_is_not_there_is_told(tmp_path, evalkit):
     assert (ran.code, ran.lines) == (2, ["nothing.yaml: no such file"])
     with pytest.raises(BadFile):
         load(tmp_path / "nothing.yaml")
+
+
+def test_the_key_of_a_service_goes_to_no_address_of_a_file(folder, evalkit, monkeypatch):
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-test-0123456789abcdefx9Qd")
+    with serving() as server:
+        text = GOOD.replace("    model: base-1\n", "    model: b\n    key_env: OPENAI_API_KEY\n")
+        prepare(folder, server, text)
+        before = tree(folder)
+        ran = evalkit("run", "evaluation.yaml")
+        assert (ran.code, server.calls) == (2, [])
+    assert "OPENAI_API_KEY goes only to" in ran.err and "x9Qd" not in ran.err
+    assert tree(folder) == before
