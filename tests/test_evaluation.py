@@ -94,13 +94,23 @@ def test_a_dry_run_tells_each_setting_and_where_it_comes_from(folder, evalkit):
 
 
 def test_the_budget_is_of_answers_and_reviews_together(folder, evalkit):
+    """Dear answers leave the judge less: with the whole budget it could ask everything."""
+    dear = GOOD.replace("input: 1, output: 2", "input: 5000, output: 10000")
+    dear = dear.replace("  - name: m\n", "  - name: m\n    sampling: {{max_tokens: 50}}\n")
+    dear = dear.replace("canaries: 2", "canaries: 2, samples: 5")
     with serving(Behaviour(text=says)) as server:
-        prepare(folder, server, GOOD.replace("budget_usd: 5", "budget_usd: 0.15"))
-        ran = evalkit("run", "evaluation.yaml", "--json")
-        told = json.loads(ran.out)
-        assert ran.code == 1 and told["status"] == "owed"
-        assert told["answer"]["owed"] == 0 and told["judge"]["owed"] > 0
-        assert 0 < told["usd"] <= 0.15
+        prepare(folder, server, dear.replace("budget_usd: 5", "budget_usd: 50"))
+        whole = json.loads(evalkit("run", "evaluation.yaml", "--json").out)
+        assert whole["status"] == "done" and whole["judge"]["usd"] > 1
+        for path in (folder / "answers" / "mine").glob("*"):
+            path.unlink()
+        (folder / "reviews" / "mine" / "j.pair-scores.jsonl").unlink()
+        budget = whole["answer"]["usd"] + 0.8
+        ran = evalkit("run", "evaluation.yaml", "--json", "--budget", budget)
+    told = json.loads(ran.out)
+    assert ran.code == 1 and told["status"] == "owed"
+    assert told["answer"]["owed"] == 0 and told["judge"]["owed"] > 0 < told["judge"]["done"]
+    assert told["usd"] <= budget
 
 
 def test_what_one_judge_leaves_of_the_budget_is_the_next_one_s(folder, evalkit):
