@@ -97,7 +97,7 @@ def test_the_budget_is_of_answers_and_reviews_together(folder, evalkit):
     """Dear answers leave the judge less: with the whole budget it could ask everything."""
     dear = GOOD.replace("input: 1, output: 2", "input: 5000, output: 10000")
     dear = dear.replace("  - name: m\n", "  - name: m\n    sampling: {{max_tokens: 50}}\n")
-    dear = dear.replace("canaries: 2", "canaries: 2, samples: 5")
+    dear = dear.replace("canaries: 2", "canaries: 2, samples: 12")
     with serving(Behaviour(text=says)) as server:
         prepare(folder, server, dear.replace("budget_usd: 5", "budget_usd: 50"))
         whole = json.loads(evalkit("run", "evaluation.yaml", "--json").out)
@@ -105,7 +105,7 @@ def test_the_budget_is_of_answers_and_reviews_together(folder, evalkit):
         for path in (folder / "answers" / "mine").glob("*"):
             path.unlink()
         (folder / "reviews" / "mine" / "j.pair-scores.jsonl").unlink()
-        budget = whole["answer"]["usd"] + 0.8
+        budget = whole["answer"]["usd"] + 0.75
         ran = evalkit("run", "evaluation.yaml", "--json", "--budget", budget)
     told = json.loads(ran.out)
     assert ran.code == 1 and told["status"] == "owed"
