@@ -617,3 +617,31 @@ def test_no_key_is_told_before_anything_is_written(evalkit, tmp_path, judge, mon
     ran = evalkit("judge", "--judge", "gpt-4", "--bank", "mine", "--baseline", "base")
     assert ran.code == 2 and "set OPENAI_API_KEY" in ran.err
     assert tree(tmp_path) == before
+
+
+def test_two_judges_that_would_share_a_file_are_refused(judge, tmp_path):
+    before = tree(tmp_path)
+    with serving() as server:
+        ran = judge(server, "--judge", f"{server.url}#org__j", name="org/j")
+        assert (ran.code, server.calls) == (2, [])
+    assert "would share one file" in ran.err
+    assert tree(tmp_path) == before
+
+
+def test_what_another_run_has_added_meanwhile_is_not_asked_again(judge, tmp_path, monkeypatch):
+    from evalkit.cli import running
+
+    with serving(Behaviour(text=sound)) as server:
+        judge(server, name="j")
+        path = tmp_path / "reviews" / "mine" / "j.pair-scores.jsonl"
+        kept = path.read_bytes()
+        path.unlink()
+
+        def meanwhile(*_):
+            """After the plan was made, before the ledger is locked."""
+            path.write_bytes(kept)
+
+        monkeypatch.setattr(running, "check_price", meanwhile)
+        ran = judge(server, name="j")
+        assert (ran.code, len(server.calls)) == (0, 6)
+    assert path.read_bytes() == kept
