@@ -441,6 +441,16 @@ def test_a_call_of_unknown_cost_counts_as_the_dearest(perform, fault):
     assert (one.dollars, one.unpriced) == (0, 2 if fault == "no-usage" else 0)
 
 
+@pytest.mark.parametrize("shared", [True, False])
+def test_what_is_free_goes_on_when_the_budget_is_spent(perform, shared):
+    slow = Behaviour(latency=(0.02, 0.03))
+    with serving(Behaviour(text=LONG, latency=(0.0, 0.01))) as server, serving(slow) as other:
+        dear = work(server, 20, price=DOLLAR)
+        free = work(server if shared else other, 60, name="free", free=True)
+        run = perform(dear, free, budget=2, concurrency=4)
+    assert (dear.kept, free.kept, run.over_budget, run.stops) == (2, 60, True, [])
+
+
 @pytest.mark.usefixtures("no_waits")
 @pytest.mark.parametrize("fault", ["500", "429", "400"])
 def test_a_refused_call_costs_nothing(perform, fault):
