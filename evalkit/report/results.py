@@ -20,9 +20,12 @@ from evalkit.judge.showings import CHATGPT, identical
 from evalkit.prompts import JudgePrompt
 from evalkit.records import Answer, Bought, Question, Review
 from evalkit.stats import chains, rates
-from evalkit.stats.battles import battles
+from evalkit.stats.battles import battles, groups
+from evalkit.stats.bradley_terry import Unranked, leaderboard
 from evalkit.stats.canaries import canaries
 from evalkit.stats.orders import order_effects
+
+FEWEST_RANKED = 3  # models: of two, their pair says it all
 
 ALARMS = {
     "order": ("obeyed an order in an answer", "it can be led"),
@@ -96,6 +99,22 @@ class Canaries(Row):
     unreadable: int
     missed: int = Field(description="readable verdicts that are not the known one")
     alarm: bool
+
+
+class Strength(Row):
+    """A model's place on the leaderboard of one judge and prompt, by Bradley and Terry."""
+
+    judge: str
+    prompt: str
+    model: str
+    strength: float = Field(description="log-odds; those of all models add up to 0")
+    se: float = Field(description="sandwich clustered by question")
+    low: float
+    high: float
+    rank: int
+    rank_low: int = Field(description="1 + how many models are surely stronger")
+    rank_high: int = Field(description="all models less those that are surely weaker")
+    questions: int
 
 
 class RelativeScore(Row):
@@ -177,6 +196,8 @@ class Results(BaseModel):
     order_effects: list[OrderEffect]
     canaries: list[Canaries]
     alarms: list[str] = Field(description="why a judge's verdicts are not to be trusted")
+    leaderboard: list[Strength] = Field(description="[] with fewer than 3 models in a judging")
+    unranked: list[str] = Field(description="why a judging of 3 models or more has none")
     relative_score: list[RelativeScore]
     pairs: list[Pair]
     by_category: list[PairInCategory]
@@ -223,6 +244,7 @@ def results(
     categories = {question.id: question.category for question in questions}
     table = battles(current, categories, baseline, identical(counted))
     tested = canary_rows(current)
+    ranked, unranked = _leaderboard(table)
     relative = chains.relative_scores(table, baseline) if baseline else pd.DataFrame()
     found = Results(
         bank=bank,
@@ -237,6 +259,8 @@ def results(
         order_effects=_rows(OrderEffect, order_effects(table)),
         canaries=tested,
         alarms=[],
+        leaderboard=ranked,
+        unranked=unranked,
         relative_score=_rows(RelativeScore, relative),
         pairs=_rows(Pair, rates.pairs(table)),
         by_category=_rows(PairInCategory, rates.by_category(table)),
@@ -317,6 +341,22 @@ def _judged(
             )
         )
     return rows
+
+
+def _leaderboard(table: pd.DataFrame) -> tuple[list[Strength], list[str]]:
+    """The strengths of each judging of three models or more, and why there are none."""
+    rows: list[Strength] = []
+    unranked = []
+    for (judge, prompt), group in groups(table, ["judge", "prompt"]):
+        if len(set(group["a"]) | set(group["b"])) < FEWEST_RANKED:
+            continue
+        try:
+            found = leaderboard(group)
+        except Unranked as error:
+            unranked.append(f"No leaderboard by {judge} with {prompt}: {error}.")
+            continue
+        rows += _rows(Strength, found.assign(judge=judge, prompt=prompt))
+    return rows, unranked
 
 
 def canary_rows(reviews: Iterable[Review]) -> list[Canaries]:

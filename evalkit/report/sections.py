@@ -7,12 +7,14 @@ looks. A section that has nothing to say is None and leaves no heading behind.
 import shlex
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from math import log
 from typing import Any
 
 from evalkit.errors import count
 from evalkit.report import charts, words
-from evalkit.report.results import ALARMS, Canaries, Pair, PairInCategory, Results
+from evalkit.report.results import ALARMS, Canaries, Pair, PairInCategory, Results, Strength
 
+POINTS = 400 / log(10)  # of Elo, for one of log-odds: 400 points are ten wins to one
 MOST_OPEN = 3  # tables of categories; more of them begin folded
 
 
@@ -95,6 +97,17 @@ def _by_gap(results: Results, rows: list[PairInCategory]) -> _ByGap:
     return _ByGap(pair, sorted(rows, key=lambda row: ahead * (row.sum_b - row.sum_a)), sure)
 
 
+def leaderboard(results: Results) -> Section | None:
+    """All models in one order, with how far each place is sure."""
+    if not results.leaderboard and not results.unranked:
+        return None
+    tables: dict[tuple[str, str], list[Strength]] = {}
+    for row in results.leaderboard:
+        tables.setdefault(_key(row), []).append(row)
+    values = {"tables": list(tables.values()), "points": POINTS}
+    return Section("leaderboard", "Leaderboard", values)
+
+
 def judge(results: Results) -> Section | None:
     """How far the judge itself can be trusted: what the order did, and what the canaries say."""
     if not results.order_effects and not results.canaries:
@@ -119,6 +132,7 @@ SECTIONS: tuple[Callable[[Results], Section | None], ...] = (
     chart,
     pairs,
     categories,
+    leaderboard,
     judge,
     method,
 )
