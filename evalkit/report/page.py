@@ -18,7 +18,7 @@ from evalkit.escape import visible
 from evalkit.price import in_dollars
 from evalkit.report.results import Results
 from evalkit.report.sections import SECTIONS
-from evalkit.report.words import interval
+from evalkit.report.words import certain, interval
 
 LONGEST_HEADING = 200  # characters
 _RTL = "\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufefc\U00010800-\U00010fff\U0001e800-\U0001efff"
@@ -50,6 +50,7 @@ def _environment() -> Environment:
     )
     environment.filters |= {"percent": _percent, "interval": _interval, "number": _number}
     environment.filters |= {"shortened": _shortened, "verbatim": _verbatim, "dollars": in_dollars}
+    environment.filters["certain"] = certain
     return environment
 
 

@@ -7,7 +7,7 @@ that the data do not give is null. `a` is the baseline in each pair where it tak
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import combinations
-from typing import Any
+from typing import Any, Literal
 
 import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field
@@ -16,7 +16,7 @@ from evalkit import __version__
 from evalkit.answer import standing
 from evalkit.errors import Missing, Unknown, count
 from evalkit.judge.judging import standing as standing_reviews
-from evalkit.judge.showings import CHATGPT, identical
+from evalkit.judge.showings import CHATGPT, identical, rank
 from evalkit.prompts import JudgePrompt
 from evalkit.records import Answer, Bought, Question, Review
 from evalkit.stats import chains, rates
@@ -24,6 +24,7 @@ from evalkit.stats.battles import battles, groups
 from evalkit.stats.bradley_terry import Unranked, leaderboard
 from evalkit.stats.canaries import canaries
 from evalkit.stats.orders import order_effects
+from evalkit.stats.sequential import decisions
 
 FEWEST_RANKED = 3  # models: of two, their pair says it all
 
@@ -99,6 +100,20 @@ class Canaries(Row):
     unreadable: int
     missed: int = Field(description="readable verdicts that are not the known one")
     alarm: bool
+
+
+class DecisionOfPair(Row):
+    """Which of two models is better, by a test that holds however often one looks."""
+
+    judge: str
+    prompt: str
+    a: str
+    b: str
+    decision: Literal["a", "b", "tie"] | None = Field(
+        description="null: not certain yet, at 5%; tie: a win rate from 47.5 to 52.5%"
+    )
+    after: int = Field(description="questions that it took, in an order fixed by their ids")
+    questions: int
 
 
 class Strength(Row):
@@ -196,6 +211,7 @@ class Results(BaseModel):
     order_effects: list[OrderEffect]
     canaries: list[Canaries]
     alarms: list[str] = Field(description="why a judge's verdicts are not to be trusted")
+    decisions: list[DecisionOfPair]
     leaderboard: list[Strength] = Field(description="[] with fewer than 3 models in a judging")
     unranked: list[str] = Field(description="why a judging of 3 models or more has none")
     relative_score: list[RelativeScore]
@@ -212,6 +228,12 @@ class Results(BaseModel):
         """The percentages of one judging, the best first; models without one are left out."""
         same = (row for row in self.relative_score if (row.judge, row.prompt) == (judge, prompt))
         return [row for row in same if row.percent is not None]
+
+    def decision(self, pair: Comparison) -> DecisionOfPair | None:
+        """What a pair came to; None where no verdict on it could be read."""
+        wanted = (pair.judge, pair.prompt, pair.a, pair.b)
+        same = (d for d in self.decisions if (d.judge, d.prompt, d.a, d.b) == wanted)
+        return next(same, None)
 
     def pair(self, of: RelativeScore | Comparison, a: str | None, b: str) -> Pair | None:
         """The pair of two models under the judge and the prompt of the row `of`, if they met."""
@@ -259,6 +281,7 @@ def results(
         order_effects=_rows(OrderEffect, order_effects(table)),
         canaries=tested,
         alarms=[],
+        decisions=_rows(DecisionOfPair, decisions(table, _places(categories))),
         leaderboard=ranked,
         unranked=unranked,
         relative_score=_rows(RelativeScore, relative),
@@ -341,6 +364,12 @@ def _judged(
             )
         )
     return rows
+
+
+def _places(questions: Iterable[str]) -> dict[str, int]:
+    """Where each question stands in an order that nobody chose: that of `showings.plan`, seed 0."""
+    in_order = sorted(questions, key=lambda id_: rank(0, "place", id_))
+    return {id_: place for place, id_ in enumerate(in_order)}
 
 
 def _leaderboard(table: pd.DataFrame) -> tuple[list[Strength], list[str]]:

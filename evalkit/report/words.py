@@ -5,7 +5,7 @@ computed; a value that is not there becomes an empty text.
 """
 
 from evalkit.columns import aligned
-from evalkit.report.results import Pair, RelativeScore, Results
+from evalkit.report.results import DecisionOfPair, Pair, RelativeScore, Results
 
 HEAD = ("95 %", "win / tie / loss", "win rate", "95 %", "n", "avg chars")
 
@@ -24,6 +24,15 @@ def interval(low: float | None, high: float | None, times: float = 1, digits: in
     if low is None or high is None:
         return ""
     return f"[{times * low:.{digits}f}, {times * high:.{digits}f}]"
+
+
+def certain(decision: DecisionOfPair | None) -> str:
+    """What a pair came to, for a cell of a table."""
+    if decision is None:
+        return ""
+    if decision.decision is None:
+        return "not yet"
+    return f"{'tie ' if decision.decision == 'tie' else ''}after {decision.after}"
 
 
 def verdicts(results: Results) -> list[str]:
