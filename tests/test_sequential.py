@@ -73,18 +73,18 @@ def test_a_bet_on_one_side_never_pays_for_the_other(d):
 
 @pytest.mark.parametrize("kind", ["fair coins", "with ties", "skewed"])
 def test_looking_at_every_question_errs_at_most_as_often_as_it_says(kind):
-    """Type I error with a look after each of 400 questions, of 1,000 true ties."""
+    """Type I error with a look after each of 200 questions, of 400 true ties."""
     dice = np.random.default_rng(5)
     wrong = 0
-    for _ in range(1000):
+    for _ in range(400):
         if kind == "fair coins":
-            d = dice.choice([-1.0, 1.0], 400)
+            d = dice.choice([-1.0, 1.0], 200)
         elif kind == "with ties":
-            d = dice.choice([-1.0, 0.0, 0.0, 1.0], 400)
+            d = dice.choice([-1.0, 0.0, 0.0, 1.0], 200)
         else:  # seldom a whole loss, often a small gain: 0 on average
-            d = dice.choice([-1.0, 0.25], 400, p=[0.2, 0.8])
+            d = dice.choice([-1.0, 0.25], 200, p=[0.2, 0.8])
         wrong += decide(d).decision is not None
-    assert wrong / 1000 <= ALPHA + 0.015  # two standard errors of 1,000 draws
+    assert wrong / 400 <= ALPHA + 0.022  # two standard errors of 400 draws
 
 
 def test_an_outcome_outside_the_scale_is_refused():
@@ -114,10 +114,10 @@ def test_a_race_keeps_the_best_and_drops_the_others_early():
 def test_a_race_of_equals_seldom_drops_the_best():
     dice = np.random.default_rng(3)
     dropped = 0
-    for _ in range(200):
+    for _ in range(100):
         outcomes = (dice.random((150, 4)) < [0.5, 0.5, 0.5, 0.55]).astype(float)
         dropped += 3 not in race(outcomes)[0]
-    assert dropped / 200 <= ALPHA + 0.03
+    assert dropped / 100 <= ALPHA + 0.044
 
 
 def test_a_pair_is_decided_in_the_order_of_the_places_whoever_is_shown_first():
