@@ -265,6 +265,8 @@ class Run:
                     for each in self.works:  # what is free goes on
                         each.stopped = each.stopped or bool(each.price and not each.free)
                     for each_lane in self._lanes:
+                        if all(each.stopped for each in each_lane.works):
+                            each_lane.halt.set()
                         each_lane.changed.set()
                     return None
                 delay = lane.pace.delay(_clock(), tokens)

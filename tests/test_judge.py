@@ -454,6 +454,18 @@ def test_a_cut_reply_is_asked_for_again_with_more_room():
     assert rows[1].scores == (8, 9)
 
 
+@pytest.mark.parametrize("text", ["Answer 1 is", "Answer 1 is " + "long " * 9000])
+def test_nothing_is_asked_again_that_would_not_fit_the_judge(text):
+    row = one(texts=("word " * 4000, "word " * 4000))
+    cut = Reply(text, finish_reason="length")
+    asked, _ = play(judging([row], context=4096), lambda _: cut)
+    assert all(tokens_about(each) + each.sampling.max_tokens <= 4096 for each in asked)
+    assert [each.sampling.max_tokens for each in asked] == [1024] * len(asked)
+    assert len(asked) == 1
+    roomy, _ = play(judging([row], context=40_000), lambda _: cut)
+    assert len(roomy) == 3
+
+
 def test_a_cut_reply_with_scores_is_read():
     asked, (row,) = play(judging(), lambda _: Reply("8 9\nAnswer 1 is", finish_reason="length"))
     assert row.scores == (8, 9) and len(asked) == 1

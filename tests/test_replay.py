@@ -4,7 +4,7 @@ import asyncio
 import json
 
 import pytest
-from conftest import answer, review, write_lines
+from conftest import answer, question, review, write_lines
 
 from evalkit.catalog import Model, Stanza
 from evalkit.chat import Failure, Kind, Message, Request, Sampling
@@ -74,7 +74,6 @@ def test_a_recording_that_cannot_be_read(recorded, tmp_path):
 
 
 def test_questions_that_begin_alike_keep_their_own_answers(evalkit, tmp_path):
-    from conftest import answer, question, write_lines
 
     rows = [question(f"q{n}", turns=["The same?", f"And {n}?"]) for n in range(2)]
     write_lines(tmp_path / "questions" / "mine.jsonl", rows)
@@ -89,9 +88,18 @@ def test_questions_that_begin_alike_keep_their_own_answers(evalkit, tmp_path):
 
 
 def test_an_answer_typed_in_whole_is_found_turn_by_turn(evalkit, tmp_path):
-    from conftest import answer, question, write_lines
 
     write_lines(tmp_path / "questions" / "mine.jsonl", [question(turns=["One?", "Two?"])])
     write_lines(tmp_path / "said.jsonl", [answer(model="m") | {"turns": ["first", "second"]}])
     ran = evalkit("answer", "--model", "m", "--bank", "mine", "--replay", "said.jsonl")
+    assert ran.code == 0, ran.err
+
+
+def test_a_question_under_another_id_is_found_by_its_words(evalkit, tmp_path):
+    write_lines(tmp_path / "questions" / "mine.jsonl", [question("q1")])
+    write_lines(tmp_path / "said.jsonl", [answer("q1", "m", "said")])
+    assert evalkit("answer", "--model", "m", "--bank", "mine", "--replay", "said.jsonl").code == 0
+    made = tmp_path / "answers" / "mine" / "m.jsonl"
+    write_lines(tmp_path / "questions" / "next.jsonl", [question("other", turns=["What is q1?"])])
+    ran = evalkit("answer", "--model", "m", "--bank", "next", "--replay", str(made))
     assert ran.code == 0, ran.err

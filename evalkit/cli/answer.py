@@ -136,6 +136,7 @@ def ask(
         counts=_counts,
         summary=lambda models: _summary(wanted, models),
         words=lambda seen: [f"{seen['cut']} cut at max_tokens · {seen['empty']} empty"],
+        warnings=lambda _: [],
         following=lambda owed: _next(given, workspace, wanted, owed),
     )
     return calls.carry_out(job, given, workspace, catalog, limits)

@@ -304,6 +304,8 @@ class Job:
     """What all of them gave, from their counts."""
     words: Callable[[dict[str, Any]], list[str]]
     """What the line of a model says of its counts."""
+    warnings: Callable[[list[dict[str, Any]]], list[str]]
+    """What a person must hear of these counts."""
     following: Callable[[int], str]
     """What to type next, given how many rows are owed."""
 
@@ -326,6 +328,8 @@ def carry_out(
     running.tell_end(run, owed)
     if not given.as_json:
         _show(job, plans)
+    for warning in job.warnings([job.counts(plan) for plan in plans]):
+        say(warning)
     following = job.following(owed)
     say(f"Next: {following}")
     status = "owed" if owed else "done"

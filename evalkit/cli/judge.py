@@ -183,12 +183,10 @@ def ask(
         counts=_counts,
         summary=lambda judges: _summary(wanted, judges),
         words=_words,
+        warnings=lambda judges: [alarm for each in judges for alarm in each["alarms"]],
         following=lambda owed: _next(given, wanted, shown, owed),
     )
-    ended = calls.carry_out(job, given, workspace, catalog, limits)
-    for alarm in ended.values["alarms"]:
-        say(alarm)
-    return ended
+    return calls.carry_out(job, given, workspace, catalog, limits)
 
 
 def plans_of(workspace: "Workspace", wanted: Wanted, shown: "Shown") -> "Callable[[], list[Plan]]":

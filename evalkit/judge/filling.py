@@ -55,13 +55,18 @@ def filled(
     judge takes, its reply included; longer answers lose their middle. None: no limit is known.
     """
     whole = _request(prompt, showing, showing.answers, structured)
-    if context is None or _tokens(whole) <= context:
+    if context is None or fits(whole, context):
         return Filled(whole, 0)
     bare = _request(prompt, showing, tuple(("",) * len(a) for a in showing.answers), structured)
     room = max(0.0, context - _tokens(bare)) / MARGIN
     answers = _fitted(showing.answers, room)
     before, after = (sum(len(t) for a in each for t in a) for each in (showing.answers, answers))
     return Filled(_request(prompt, showing, answers, structured), max(0, before - after))
+
+
+def fits(request: Request, context: int | None) -> bool:
+    """Whether a request and its reply have room in so many tokens; None: no limit is known."""
+    return context is None or _tokens(request) <= context
 
 
 def harmless(text: str) -> str:

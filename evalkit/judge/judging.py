@@ -11,7 +11,7 @@ from typing import Any
 
 from evalkit.answer import standing as answers_that_stand
 from evalkit.chat import Message, Reply, Request, about, bought
-from evalkit.judge.filling import basis, filled
+from evalkit.judge.filling import basis, filled, fits
 from evalkit.judge.showings import Showing
 from evalkit.parsers import PARSERS, Reading
 from evalkit.price import tokens_about
@@ -45,6 +45,7 @@ class Judging:
         self._id = model_id
         self._prompt_name = prompt_name
         self._prompt = prompt
+        self._context = context
         self._showings = {(each.about, each.sample): each for each in showings}
         self._filled = {
             key: filled(prompt, each, structured=structured, context=context)
@@ -145,16 +146,19 @@ class Judging:
             request = following
 
     def _again(self, request: Request, row: Review) -> Request | None:
-        """What to ask after a reply that cannot be read; None where nothing would help."""
+        """What to ask after a reply that cannot be read; None where nothing would help or fit."""
         if row.scores is not None or _is_repair(request) or row.refusal:
             return None
         room = self._prompt.sampling.max_tokens
+        more: list[Request] = []
         if row.finish_reason == "length" and request.sampling.max_tokens == room:
-            return replace(request, sampling=replace(request.sampling, max_tokens=MORE_ROOM * room))
-        if not row.text.strip():
-            return None
-        said = Message("assistant", row.text), Message("user", self._prompt.repair)
-        return replace(request, messages=(*request.messages, *said), schema=None)
+            longer = replace(request.sampling, max_tokens=MORE_ROOM * room)
+            more.append(replace(request, sampling=longer))
+        if row.text.strip():
+            said = Message("assistant", row.text), Message("user", self._prompt.repair)
+            again = replace(request, messages=(*request.messages, *said), schema=None)
+            more.append(again)
+        return next((each for each in more if fits(each, self._context)), None)
 
 
 def read(

@@ -1,8 +1,9 @@
 """Replies from a recording: a ledger of bought rows, asked again without key, network or cost.
 
-A request finds its reply by what is asked, to the letter. Where no row was asked just that, by what
-it is about: the question, the models shown and their order, the sample and the turn, so that a
-reworded prompt does not orphan a recording. Of several rows about the same thing, the last.
+A request finds its reply by what is asked, to the letter, of what it is about; else of anything.
+Where no row was asked just that, by what it is about: the question, the models shown and their
+order, the sample and the turn, so that a reworded prompt does not orphan a recording. Of several
+rows about the same thing, the last.
 """
 
 from pathlib import Path
@@ -28,15 +29,16 @@ class Provider:
         self.shares = str(path)
         self._id = model.id
         self._by_asked: dict[tuple[Any, ...], Reply] = {}
+        self._by_words: dict[tuple[str, int], Reply] = {}
         self._by_about: dict[tuple[Any, ...], Reply] = {}
         for row in _rows(path):
             here = about(row), row.sample
             said = row.turns if isinstance(row, Answer) else (row.text,)
             for turn, text in enumerate(said, 1):
                 if turn == len(said):
-                    self._by_asked[row.asked, *here] = self._by_about[*here, turn] = _reply(
-                        row, text
-                    )
+                    reply = _reply(row, text)
+                    self._by_asked[row.asked, *here] = self._by_about[*here, turn] = reply
+                    self._by_words[row.asked, row.sample] = reply
                 else:  # typed in by hand, all turns in one row
                     self._by_about.setdefault((*here, turn), _reply(row, text))
 
@@ -46,7 +48,9 @@ class Provider:
         turn = sum(message.role == "user" for message in request.messages)
         places = ((*here, turn), (*here, 1))  # a judge's second try is about the same thing
         known = [self._by_about.get(place) for place in places[: 1 + (len(request.about) > 1)]]
-        found = [self._by_asked.get((request.asked(self._id), *here)), *known]
+        asked = request.asked(self._id)
+        found = [self._by_asked.get((asked, *here)), self._by_words.get((asked, request.sample))]
+        found += known
         reply = next((each for each in found if each is not None), None)
         if reply is None:
             what = " ".join(request.about)
