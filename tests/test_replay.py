@@ -103,3 +103,11 @@ def test_a_question_under_another_id_is_found_by_its_words(evalkit, tmp_path):
     write_lines(tmp_path / "questions" / "next.jsonl", [question("other", turns=["What is q1?"])])
     ran = evalkit("answer", "--model", "m", "--bank", "next", "--replay", str(made))
     assert ran.code == 0, ran.err
+
+
+def test_a_recording_may_have_a_name_that_looks_like_a_key(evalkit, tmp_path):
+    write_lines(tmp_path / "questions" / "mine.jsonl", [question("q1")])
+    name = "0123456789abcdef0123456789abcdef.jsonl"
+    write_lines(tmp_path / name, [answer("q1", "m", "said")])
+    ran = evalkit("answer", "--model", "m", "--bank", "mine", "--replay", name)
+    assert ran.code == 0, ran.err

@@ -197,15 +197,21 @@ def models_of(
     return [model for _, model in found.values()]
 
 
-def _model(catalog: "Catalog", spec: str, way: Way) -> "Model":
+def recorded(name: str, model_id: str, path: str) -> "Model":
+    """A model that says what a ledger holds. A file may have any name, also one like a key."""
     from evalkit.catalog import Model, Stanza
 
+    stanza = Stanza(provider="replay").model_copy(update={"path": path})
+    return Model(name, model_id, stanza)
+
+
+def _model(catalog: "Catalog", spec: str, way: Way) -> "Model":
     if way.replay is not None:
         try:
             id_ = catalog.find(spec, way.key_env).id
         except Unknown:
             id_ = spec
-        return Model(spec, id_, Stanza(provider="replay", path=way.replay))
+        return recorded(spec, id_, way.replay)
     if way.base_url is not None:
         model = catalog.at(spec, way.base_url, way.key_env)
     else:

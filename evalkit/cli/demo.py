@@ -96,12 +96,10 @@ def demo(given: Everywhere, place: str, open_page: bool) -> None:
 
 def _recorded(folder: Path) -> "list[Model]":
     """A model for each ledger that lies in a folder, which says what stands there."""
-    from evalkit.catalog import Model, Stanza
-
     found = []
     for path in sorted(folder.glob("*.jsonl")):
         name = path.name.partition(".")[0]
-        found.append(Model(name, name, Stanza(provider="replay", path=str(path))))
+        found.append(calls.recorded(name, name, str(path)))
     return found
 
 
