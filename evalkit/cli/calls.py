@@ -327,28 +327,37 @@ def carry_out(
     job.preflight(plans)
     if limits.dry_run:
         note("nothing was sent.")
-        return _outcome(job, plans, 0, "dry run", job.following(0))
+        seen = [job.counts(plan) for plan in plans]
+        return _outcome(job, plans, seen, 0, "dry run", job.following(0))
     plans, run, signalled = perform(plans, job.planned, catalog, limits)
     tell(workspace)
     owed = sum(plan.owed for plan in plans)
     running.tell_end(run, owed)
+    seen = [job.counts(plan) for plan in plans]
     if not given.as_json:
-        _show(job, plans)
-    for warning in job.warnings([job.counts(plan) for plan in plans]):
+        _show(job, plans, seen)
+    for warning in job.warnings(seen):
         say(warning)
     following = job.following(owed)
     say(f"Next: {following}")
     status = "owed" if owed else "done"
     if run.stops or run.error or signalled:
         status = "stopped"
-    return _outcome(job, plans, running.exit_code(run, owed, signalled), status, following)
+    code = running.exit_code(run, owed, signalled)
+    return _outcome(job, plans, seen, code, status, following)
 
 
-def _outcome(job: Job, plans: list[Plan], code: int, status: str, following: str) -> Outcome:
-    values = job.summary([job.counts(plan) for plan in plans])
+def _outcome(
+    job: Job,
+    plans: list[Plan],
+    seen: list[dict[str, Any]],
+    code: int,
+    status: str,
+    following: str,
+) -> Outcome:
     files = [plan.ledger.path for plan in plans if plan.ledger.path.exists()]
     spent = sum(plan.run.dollars for plan in plans if plan.run)
-    return Outcome(code, status, values, files, following, spent)
+    return Outcome(code, status, job.summary(seen), files, following, spent)
 
 
 def counts(plan: Plan) -> dict[str, Any]:
@@ -371,14 +380,13 @@ def _rounded(amount: float | None) -> float | None:
     return None if amount is None else round(amount, 6)
 
 
-def _show(job: Job, plans: list[Plan]) -> None:
-    """A line of the result for each model."""
+def _show(job: Job, plans: list[Plan], counted: list[dict[str, Any]]) -> None:
+    """A line of the result for each model; `counted`: the counts of each."""
     from evalkit.columns import padded, width
     from evalkit.price import in_dollars
 
     longest = max(width(plan.model.name) for plan in plans)
-    for plan in plans:
-        seen = job.counts(plan)
+    for plan, seen in zip(plans, counted, strict=True):
         kept, new = plan.kept, seen["done"] - plan.kept
         words = [f"{seen['done']}/{plan.asking.total}"]
         if kept:

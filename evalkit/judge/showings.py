@@ -59,6 +59,11 @@ def rank(seed: int, *what: Any) -> str:
     return short_hash([seed, *what])
 
 
+def place(seed: int, question: str) -> str:
+    """Where a question stands in an order that nobody chose."""
+    return rank(seed, "place", question)
+
+
 def pairs(models: Iterable[str], baseline: str | None, wanted: Sequence[str]) -> list[Pair]:
     """The pairs to judge, of models that have answers.
 
@@ -116,7 +121,7 @@ def plan(
     """
     found = Plan()
     texts = _texts(answers)
-    in_order = sorted(questions, key=lambda question: rank(seed, "place", question.id))
+    in_order = sorted(questions, key=lambda question: place(seed, question.id))
     models = list(dict.fromkeys(model for pair in compared for model in pair))
     for model in models:
         if lacking := sum((question.id, model) not in texts for question in in_order):

@@ -16,7 +16,7 @@ from evalkit import __version__
 from evalkit.answer import standing
 from evalkit.errors import Missing, Unknown, count
 from evalkit.judge.judging import standing as standing_reviews
-from evalkit.judge.showings import CHATGPT, identical, rank
+from evalkit.judge.showings import CHATGPT, identical, place
 from evalkit.prompts import JudgePrompt
 from evalkit.records import Answer, Bought, Question, Review
 from evalkit.stats import chains, rates
@@ -368,8 +368,8 @@ def _judged(
 
 def _places(questions: Iterable[str]) -> dict[str, int]:
     """Where each question stands in an order that nobody chose: that of `showings.plan`, seed 0."""
-    in_order = sorted(questions, key=lambda id_: rank(0, "place", id_))
-    return {id_: place for place, id_ in enumerate(in_order)}
+    in_order = sorted(questions, key=lambda id_: place(0, id_))
+    return {id_: number for number, id_ in enumerate(in_order)}
 
 
 def _leaderboard(table: pd.DataFrame) -> tuple[list[Strength], list[str]]:

@@ -5,16 +5,17 @@ looks. A section that has nothing to say is None and leaves no heading behind.
 """
 
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from math import log
-from typing import Any
+from typing import Any, TypeVar
 
 from evalkit.errors import count
 from evalkit.report import charts, words
 from evalkit.report.results import ALARMS, Canaries, Pair, PairInCategory, Results, Strength
 
 POINTS = 400 / log(10)  # of Elo, for one of log-odds: 400 points are ten wins to one
+_OfJudging = TypeVar("_OfJudging", Canaries, Strength)
 MOST_OPEN = 3  # tables of categories; more of them begin folded
 
 
@@ -101,10 +102,7 @@ def leaderboard(results: Results) -> Section | None:
     """All models in one order, with how far each place is sure."""
     if not results.leaderboard and not results.unranked:
         return None
-    tables: dict[tuple[str, str], list[Strength]] = {}
-    for row in results.leaderboard:
-        tables.setdefault(_key(row), []).append(row)
-    values = {"tables": list(tables.values()), "points": POINTS}
+    values = {"tables": _by_judging(results.leaderboard), "points": POINTS}
     return Section("leaderboard", "Leaderboard", values)
 
 
@@ -112,10 +110,8 @@ def judge(results: Results) -> Section | None:
     """How far the judge itself can be trusted: what the order did, and what the canaries say."""
     if not results.order_effects and not results.canaries:
         return None
-    tests: dict[tuple[str, str], list[Canaries]] = {}
-    for row in results.canaries:
-        tests.setdefault(_key(row), []).append(row)
-    values = {"tests": list(tests.values()), "asked": words.CANARIES, "alarms": ALARMS}
+    tests = _by_judging(results.canaries)
+    values = {"tests": tests, "asked": words.CANARIES, "alarms": ALARMS}
     return Section("judge", "The judge", values)
 
 
@@ -225,6 +221,14 @@ def _spoken_win_rates(drawing: charts.Drawing) -> str:
 
 def _several(results: Results) -> bool:
     return len({_key(pair) for pair in results.pairs}) > 1
+
+
+def _by_judging(rows: Iterable[_OfJudging]) -> list[list[_OfJudging]]:
+    """The rows of each judge with each prompt."""
+    found: dict[tuple[str, str], list[_OfJudging]] = {}
+    for row in rows:
+        found.setdefault(_key(row), []).append(row)
+    return list(found.values())
 
 
 def _key(row: Any) -> tuple[str, str]:
