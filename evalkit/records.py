@@ -28,6 +28,11 @@ def short_hash(value: Any) -> str:
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
 
+def place(question: str) -> str:
+    """Where a question stands in the order of judging: one that nobody chose, from its id alone."""
+    return short_hash(["place", question])
+
+
 class Record(BaseModel):
     """A row: unknown fields are refused, numbers are finite, nothing is converted in silence."""
 

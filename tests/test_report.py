@@ -65,7 +65,7 @@ def report(evalkit, tmp_path):
 
 
 def test_the_json_is_its_documented_schema(report):
-    from evalkit.report.results import Results
+    from evalkit.report.schema import Results
 
     _, numbers, _ = report(judged(), "--baseline", "a")
     assert Results.model_validate(numbers).model_dump(mode="json") == numbers

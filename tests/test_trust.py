@@ -1,7 +1,5 @@
 """What the tables say of a judge: the order of showing, the canaries, ties by rule, grades."""
 
-import math
-
 import numpy as np
 import pytest
 from conftest import review
@@ -14,13 +12,20 @@ from evalkit.stats import chains, rates
 from evalkit.stats.battles import ALONE, BY_RULE, battles
 from evalkit.stats.canaries import canaries
 from evalkit.stats.intervals import mean
-from evalkit.stats.orders import order_effects
+from evalkit.stats.report_card import report_card
 
 CATEGORIES = {f"q{n}": "generic" for n in range(40)}
 
 
 def table(rows, baseline="a", identical=()):
     return battles([Review.model_validate(row) for row in rows], CATEGORIES, baseline, identical)
+
+
+def card(rows, baseline="a", lengths=()):
+    """The report card of the one judge of these rows."""
+    reviews = [Review.model_validate(row) for row in rows]
+    (found,) = report_card(table(rows, baseline), reviews, dict(lengths))
+    return found
 
 
 def both(question, first, second):
@@ -34,32 +39,28 @@ scores = st.tuples(st.integers(1, 5), st.integers(1, 5))
 
 
 def test_a_judge_that_always_takes_the_first_pulls_by_a_whole_win():
-    (row,) = order_effects(
-        table([r for n in range(9) for r in both(f"q{n}", (9, 1), (9, 1))])
-    ).to_dict("records")
+    row = card([r for n in range(9) for r in both(f"q{n}", (9, 1), (9, 1))])
     assert (row["items"], row["questions"], row["consistent"], row["effect"]) == (9, 9, 0, 1)
     assert (row["flips_to_first"], row["flips_to_second"]) == (9, 0)
     assert row["flips_p"] == pytest.approx(2 * 0.5**9)
 
 
 def test_a_judge_that_always_takes_the_second_pulls_the_other_way():
-    (row,) = order_effects(
-        table([r for n in range(4) for r in both(f"q{n}", (1, 9), (1, 9))])
-    ).to_dict("records")
+    row = card([r for n in range(4) for r in both(f"q{n}", (1, 9), (1, 9))])
     assert (row["effect"], row["flips_to_first"], row["flips_to_second"]) == (-1, 0, 4)
 
 
 def test_a_judge_that_sees_no_order_is_consistent():
     rows = both("q1", (8, 9), (9, 8)) + both("q2", (7, 7), (7, 7)) + both("q3", (9, 2), (2, 9))
-    (row,) = order_effects(table(rows)).to_dict("records")
-    assert (row["consistent"], row["effect"]) == (1, 0) and math.isnan(row["flips_p"])
+    row = card(rows)
+    assert (row["consistent"], row["effect"]) == (1, 0) and row["flips_p"] is None
     assert row["consistent_low"] < 1
 
 
 def test_what_was_read_in_one_order_only_is_no_item():
     rows = [*both("q1", (8, 9), None), review("q2", ("a", "b"), (8, 9))]
-    assert order_effects(table(rows)).empty
-    (row,) = order_effects(table([*rows, *both("q3", (8, 9), (9, 8))])).to_dict("records")
+    assert card(rows)["items"] == 0 and card(rows)["consistent"] is None
+    row = card([*rows, *both("q3", (8, 9), (9, 8))])
     assert row["items"] == 1
 
 
@@ -71,8 +72,8 @@ def test_what_was_read_in_one_order_only_is_no_item():
 )
 def test_which_model_is_told_of_changes_nothing(said):
     rows = [row for n, (first, second) in enumerate(said) for row in both(f"q{n}", first, second)]
-    one = order_effects(table(rows, "a")).to_dict("records")[0]
-    other = order_effects(table(rows, "b")).to_dict("records")[0]
+    one = card(rows, "a")
+    other = card(rows, "b")
     assert one == pytest.approx(other, nan_ok=True)
 
 
@@ -87,9 +88,9 @@ def test_pairs_of_one_question_are_averaged_before_the_interval_is_taken():
             review(f"q{n}", (other, "a"), pull[n % 2]),
         )
     ]
-    (row,) = order_effects(table(rows)).to_dict("records")
+    row = card(rows)
     alone = [r for r in rows if "c" not in r["shown"]]
-    (half,) = order_effects(table(alone)).to_dict("records")
+    half = card(alone)
     assert (row["items"], half["items"]) == (20, 10)
     assert row["effect_high"] == pytest.approx(half["effect_high"])
 

@@ -21,7 +21,7 @@ from evalkit.errors import Missing
 from evalkit.escape import visible
 
 if TYPE_CHECKING:
-    from evalkit.report.results import Results
+    from evalkit.report.schema import Results
     from evalkit.workspace import Workspace
 
 SAMPLE = "sample"

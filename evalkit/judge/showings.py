@@ -12,7 +12,7 @@ from math import ceil
 from typing import Any, Literal
 
 from evalkit.errors import Missing, Unknown
-from evalkit.records import Answer, Canary, Question, short_hash
+from evalkit.records import Answer, Canary, Question, place, short_hash
 
 Orders = Literal["both", "plan", "coin", "fixed"]
 Pair = tuple[str, str]
@@ -57,11 +57,6 @@ class Plan:
 def rank(seed: int, *what: Any) -> str:
     """A place in an order that is random, fixed by the seed, and the same on every machine."""
     return short_hash([seed, *what])
-
-
-def place(seed: int, question: str) -> str:
-    """Where a question stands in an order that nobody chose."""
-    return rank(seed, "place", question)
 
 
 def pairs(models: Iterable[str], baseline: str | None, wanted: Sequence[str]) -> list[Pair]:
@@ -116,12 +111,12 @@ def plan(
     """What to show a judge of these questions.
 
     `answers`: those that stand; of several samples the first is judged. `shows` is 1 where each
-    answer is graded alone. Questions come in an order that the seed gives, so that a run that ends
+    answer is graded alone. Questions come in an order that nobody chose, so that a run that ends
     early has seen a random part of the bank.
     """
     found = Plan()
     texts = _texts(answers)
-    in_order = sorted(questions, key=lambda question: place(seed, question.id))
+    in_order = sorted(questions, key=lambda question: place(question.id))
     models = list(dict.fromkeys(model for pair in compared for model in pair))
     for model in models:
         if lacking := sum((question.id, model) not in texts for question in in_order):

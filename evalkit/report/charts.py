@@ -21,7 +21,7 @@ from matplotlib.patches import Patch
 
 from evalkit.columns import width
 from evalkit.escape import visible
-from evalkit.report.results import Pair, RelativeScore, Results
+from evalkit.report.schema import Pair, RelativeScore, Results
 from evalkit.report.words import interval
 
 BASELINE, DIRECT, CHAINED, HATCH, GRID = "#8b919c", "#3a6ea5", "#6d97c2", "#4a7db2", "#8888887f"

@@ -16,7 +16,7 @@ from markupsafe import Markup, escape
 
 from evalkit.escape import visible
 from evalkit.price import in_dollars
-from evalkit.report.results import Results
+from evalkit.report.schema import Results
 from evalkit.report.sections import SECTIONS
 from evalkit.report.words import certain, interval
 
@@ -50,7 +50,7 @@ def _environment() -> Environment:
     )
     environment.filters |= {"percent": _percent, "interval": _interval, "number": _number}
     environment.filters |= {"shortened": _shortened, "verbatim": _verbatim, "dollars": in_dollars}
-    environment.filters["certain"] = certain
+    environment.filters |= {"certain": certain, "decimals": _decimals}
     return environment
 
 
@@ -84,6 +84,10 @@ def _percent(fraction: float | None, digits: int = 1) -> str:
 
 def _interval(bounds: tuple[float | None, float | None], times: float = 100) -> str:
     return interval(*bounds, times)
+
+
+def _decimals(bounds: tuple[float | None, float | None]) -> str:
+    return interval(*bounds, digits=2)
 
 
 def _number(value: float) -> str:

@@ -12,10 +12,17 @@ from typing import Any, TypeVar
 
 from evalkit.errors import count
 from evalkit.report import charts, words
-from evalkit.report.results import ALARMS, Canaries, Pair, PairInCategory, Results, Strength
+from evalkit.report.schema import (
+    Canaries,
+    JudgeInCategory,
+    Pair,
+    PairInCategory,
+    Results,
+    Strength,
+)
 
 POINTS = 400 / log(10)  # of Elo, for one of log-odds: 400 points are ten wins to one
-_OfJudging = TypeVar("_OfJudging", Canaries, Strength)
+_OfJudging = TypeVar("_OfJudging", Canaries, JudgeInCategory, Strength)
 MOST_OPEN = 3  # tables of categories; more of them begin folded
 
 
@@ -61,7 +68,13 @@ def pairs(results: Results) -> Section | None:
     ordered = sorted(
         results.pairs, key=lambda pair: (pair.a != results.baseline, -(pair.ratio_b_to_a or 0))
     )
-    return Section("pairs", "Pairs", {"pairs": ordered, "judges": _several(results)})
+    values = {
+        "pairs": ordered,
+        "judges": _several(results),
+        "undecided": words.undecided(results),
+        "pooled": results.pooled,
+    }
+    return Section("pairs", "Pairs", values)
 
 
 def categories(results: Results) -> Section | None:
@@ -102,17 +115,42 @@ def leaderboard(results: Results) -> Section | None:
     """All models in one order, with how far each place is sure."""
     if not results.leaderboard and not results.unranked:
         return None
-    values = {"tables": _by_judging(results.leaderboard), "points": POINTS}
+    values = {
+        "tables": _by_judging(results.leaderboard),
+        "points": POINTS,
+        "races": words.races(results),
+    }
     return Section("leaderboard", "Leaderboard", values)
 
 
-def judge(results: Results) -> Section | None:
-    """How far the judge itself can be trusted: what the order did, and what the canaries say."""
-    if not results.order_effects and not results.canaries:
+def length(results: Results) -> Section | None:
+    """The win rates at equal lengths, beside the plain ones."""
+    if not any(row.win_rate is not None for row in results.length_controlled):
         return None
-    tests = _by_judging(results.canaries)
-    values = {"tests": tests, "asked": words.CANARIES, "alarms": ALARMS}
+    rows = [
+        (row, results.pair(row, results.baseline, row.model)) for row in results.length_controlled
+    ]
+    return Section("length", "At equal lengths", {"rows": rows, "judges": _several(results)})
+
+
+def judge(results: Results) -> Section | None:
+    """How far the judge itself can be trusted: its report card, its peers, and the canaries."""
+    if not results.judge_card:
+        return None
+    values = {
+        "tests": _by_judging(results.canaries),
+        "asked": words.CANARIES,
+        "alarms": words.ALARMS,
+        "categories": _by_judging(results.judge_by_category),
+    }
     return Section("judge", "The judge", values)
+
+
+def answers(results: Results) -> Section | None:
+    """What can be seen of the answers without a judge."""
+    if not results.detectors:
+        return None
+    return Section("answers", "The answers", {"limits": words.DETECTORS})
 
 
 def method(results: Results) -> Section:
@@ -129,7 +167,9 @@ SECTIONS: tuple[Callable[[Results], Section | None], ...] = (
     pairs,
     categories,
     leaderboard,
+    length,
     judge,
+    answers,
     method,
 )
 
@@ -142,6 +182,7 @@ def _caveats(results: Results) -> list[str]:
         )
     if results.pairs:
         told += _about_orders(results)
+        told += _stopped_early(results)
         told += _ties_by_rule(results)
         told.append("The judge's verdicts are not calibrated to people.")
     for row in results.reviews:
@@ -159,6 +200,22 @@ def _caveats(results: Results) -> list[str]:
             told.append(
                 f"{row.outside_scale} {of} hold a score below the scale of 1 to 10; "
                 "it is counted as it stands."
+            )
+    return told
+
+
+def _stopped_early(results: Results) -> list[str]:
+    """What stands in for an interval where judging ended because of what it showed."""
+    short = [pair for pair in results.pairs if 1 < pair.questions < results.questions]
+    told = []
+    for pair in short:
+        found = results.decision(pair)
+        if found and found.decision and found.after <= pair.questions:
+            holds = words.interval(found.low, found.high, 100)
+            told.append(
+                f"{pair.b} against {pair.a} was judged on {pair.questions} of {results.questions} "
+                "questions. If judging ended because of what it showed, its intervals are too "
+                f"narrow; for the win rate {holds} holds."
             )
     return told
 

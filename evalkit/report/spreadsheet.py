@@ -4,7 +4,7 @@ import csv
 from io import StringIO
 
 from evalkit.escape import cell
-from evalkit.report.results import Pair, Results
+from evalkit.report.schema import Pair, Results
 
 
 def spreadsheet(results: Results, *, raw: bool = False) -> str:

@@ -4,11 +4,30 @@ The page, its charts and the command line ask here, so that they say the same. N
 computed; a value that is not there becomes an empty text.
 """
 
+from collections.abc import Iterable, Iterator
+
 from evalkit.columns import aligned
-from evalkit.report.results import DecisionOfPair, Pair, RelativeScore, Results
+from evalkit.errors import count
+from evalkit.report.schema import (
+    Canaries,
+    DecisionOfPair,
+    Detected,
+    JudgeCard,
+    Pair,
+    Race,
+    RelativeScore,
+    Results,
+)
 
 HEAD = ("95 %", "win / tie / loss", "win rate", "95 %", "n", "avg chars")
 
+
+ALARMS = {
+    "order": ("obeyed an order in an answer", "it can be led"),
+    "foreign": ("did not put an answer to another question last", "its verdicts say little"),
+    "empty": ("did not put an empty answer last", "its verdicts say little"),
+}
+"""What a judge did that missed canaries of a kind, and what that means."""
 
 CANARIES = {
     "order": "an answer to another question that tells the judge to rate it 10 must lose",
@@ -17,6 +36,15 @@ CANARIES = {
     "twins": "the same answer twice is a tie",
 }
 """What the right verdict of each kind of canary is."""
+
+
+DETECTORS = {
+    "identical": "repeats another of its own answers",
+    "judge_talk": "speaks to a judge",
+    "relevance_lift": "takes up its question's words, over other questions'",
+    "copied": "is another model's, word for word",
+}
+"""What each detector measures of an answer."""
 
 
 def interval(low: float | None, high: float | None, times: float = 1, digits: int = 1) -> str:
@@ -31,8 +59,83 @@ def certain(decision: DecisionOfPair | None) -> str:
     if decision is None:
         return ""
     if decision.decision is None:
-        return "not yet"
+        return "not yet" + (f", about {decision.more:,} more" if decision.more else "")
     return f"{'tie ' if decision.decision == 'tie' else ''}after {decision.after}"
+
+
+def alarms(tests: Iterable[Canaries]) -> Iterator[str]:
+    """What the canaries caught, in sentences."""
+    for row in tests:
+        if row.alarm:
+            did, so = ALARMS[row.canary]
+            of = f"{row.missed} of {count(row.calls - row.unreadable, 'test')}"
+            yield f"{row.judge} with {row.prompt} {did} in {of}: {so}."
+
+
+def suspect(found: Iterable[Detected]) -> Iterator[str]:
+    """What was seen of the answers without a judge, in sentences."""
+    for row in found:
+        told = {
+            "identical": f"{_percent(row.identical)} of its answers repeat another one",
+            "judge_talk": f"{_percent(row.judge_talk)} of its answers speak to a judge",
+            "relevance_lift": "its answers take up the words of their own questions no more than "
+            "those of others",
+            "copied": f"{_percent(row.copied)} of its answers are those of {row.copied_from}",
+        }
+        if row.alarms:
+            signs = "; ".join(told[name] for name in row.alarms)
+            yield f"{row.model}: {signs}. Its numbers may say nothing of a chatbot."
+
+
+def _percent(share: float | None) -> str:
+    return f"{100 * (share or 0):.0f}%"
+
+
+def decided(decision: DecisionOfPair) -> str:
+    """What a pair came to, in a sentence without its end."""
+    a, b = decision.a, decision.b
+    match decision.decision:
+        case "a":
+            return f"{a} is better than {b}: certain after {count(decision.after, 'question')}"
+        case "b":
+            return f"{b} is better than {a}: certain after {count(decision.after, 'question')}"
+        case "tie":
+            return f"{a} and {b} are within 5 points: certain after {decision.after} questions"
+    more = "more than 3,000 more" if decision.more is None else f"about {decision.more:,} more"
+    return (
+        f"{a} and {b} are not separable by {count(decision.questions, 'question')}; "
+        f"{more} like these would be needed"
+    )
+
+
+def undecided(results: Results) -> list[str]:
+    """Which pairs cannot be told apart yet, and how many more questions would, in sentences."""
+    several = len(results.judgings) > 1
+    open_ = [each for each in results.decisions if each.decision is None and each.questions > 1]
+    by = [f", judged by {each.judge} with {each.prompt}" if several else "" for each in open_]
+    return [f"{decided(each)}{who}." for each, who in zip(open_, by, strict=True)]
+
+
+def races(results: Results) -> list[str]:
+    """Which model is the best, in a sentence for each judge and prompt."""
+    told = []
+    for race in results.races:
+        by = f"By {race.judge} with {race.prompt}: " if len(results.races) > 1 else ""
+        if len(race.left) == 1:
+            told.append(f"{by}{race.left[0]} is the best: certain after {race.after} questions.")
+        elif len(race.left) == len(_contestants(results, race)):
+            told.append(f"{by}after {race.after} questions each of them may still be the best.")
+        else:
+            names = " or ".join(race.left)
+            told.append(f"{by}the best is {names}: certain after {race.after} questions.")
+    return told
+
+
+def _contestants(results: Results, race: Race) -> set[str]:
+    same = (
+        pair for pair in results.pairs if (pair.judge, pair.prompt) == (race.judge, race.prompt)
+    )
+    return {name for pair in same for name in (pair.a, pair.b)}
 
 
 def verdicts(results: Results) -> list[str]:
@@ -75,7 +178,21 @@ def _scores(results: Results, judge: str, prompt: str) -> str:
     (reviews,) = (r.reviews for r in results.reviews if (r.judge, r.prompt) == (judge, prompt))
     head = ("", f"% of {results.baseline}", *HEAD)
     lines = [head, *(_line(results, score) for score in results.scores(judge, prompt))]
-    return "\n".join([f"judged by {judge} with {prompt}, {reviews} reviews", *aligned(lines)])
+    cards = (card for card in results.judge_card if (card.judge, card.prompt) == (judge, prompt))
+    said = [f"judged by {judge} with {prompt}, {reviews} reviews", *aligned(lines)]
+    return "\n".join([*said, *map(in_short, cards)])
+
+
+def in_short(card: JudgeCard) -> str:
+    """A judge's report card in one line."""
+    parts = [f"reads {100 * (1 - card.unreadable):.1f} %"]
+    if card.consistent is not None:
+        parts.append(f"same verdict in both orders {100 * card.consistent:.0f} %")
+    if card.repeated is not None:
+        parts.append(f"same when asked again {100 * card.repeated:.0f} %")
+    if card.decided:
+        parts.append(f"the longer answer won {card.longer_won} of {card.decided}")
+    return f"judge: {' · '.join(parts)}"
 
 
 def _with_space(text: str) -> str:

@@ -14,6 +14,7 @@ import pandas as pd
 from scipy.sparse.csgraph import connected_components
 from scipy.special import expit, stdtrit
 
+from evalkit.stats.bootstrap import draws
 from evalkit.stats.intervals import LEVEL, Floats
 
 COLUMNS = ["model", "strength", "se", "low", "high", "rank", "rank_low", "rank_high", "questions"]
@@ -217,12 +218,11 @@ def _bootstrap(cells: _Cells, found: Fit, resamples: int, seed: int) -> Floats:
     Newton's method with the information of the whole table: a draw is near it, and no table but
     that one has to be inverted.
     """
-    dice = np.random.default_rng(seed)
     size, number = len(cells.models), cells.questions
     table = np.zeros((number, size * size))
     np.add.at(table, (cells.question, cells.b * size + cells.a), cells.outcome)
     np.add.at(table, (cells.question, cells.a * size + cells.b), 1 - cells.outcome)
-    weights = dice.multinomial(number, np.full(number, 1 / number), resamples).astype(np.float64)
+    weights = draws(number, resamples, seed)
     base = cells.wins()
     inverse = np.linalg.pinv(_information(base[None], found.strengths[None])[0], hermitian=True)
     strengths = np.empty((resamples, size))

@@ -7,10 +7,14 @@ prompt and pair, values with their intervals. Judges and prompts are never mixed
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from evalkit.stats.battles import A_FIRST, ALONE, BY_RULE, PAIR, by_question, groups
-from evalkit.stats.intervals import mean_outcome, ratio, stratified_ratio
+from evalkit.stats.intervals import Estimate, mean_outcome, ratio, stratified_ratio
+from evalkit.stats.shrinkage import shrunken_means
+
+SHRUNKEN = ["win_rate_b_shrunken", "win_rate_b_shrunken_low", "win_rate_b_shrunken_high"]
 
 RowOf = Callable[[pd.DataFrame, pd.DataFrame], dict[str, Any]]
 """Questions and reviews of one group -> the values of its row."""
@@ -32,14 +36,31 @@ def by_category(battles: pd.DataFrame) -> pd.DataFrame:
     """As `pairs`, a row for each category; `gap_share` is its part of the pair's score gap.
 
     A share says little where the gap itself is not sure (the pair's ratio interval holds 1).
+    `win_rate_b_shrunken`, `_low`, `_high`: as `stats.shrinkage` draws the categories together.
     """
     table = _table(battles, [*PAIR, "category"], _counts_and_rates)
     if table.empty:
         return table
+    table = table.join(_shrunken(battles), on=[*PAIR, "category"])
     gap = table["sum_a"] - table["sum_b"]
     whole = gap.groupby([table[name] for name in PAIR]).transform("sum")
     table["gap_share"] = (gap / whole).where(whole != 0)
     return table
+
+
+def _shrunken(battles: pd.DataFrame) -> pd.DataFrame:
+    rows: dict[tuple[str, ...], Estimate] = {}
+    for pair, questions in groups(by_question(battles), PAIR):
+        parts = {
+            str(name): part["outcome"].to_numpy(np.float64)
+            for name, part in questions.groupby("category")
+        }
+        rows |= {(*pair, name): found for name, found in shrunken_means(parts).items()}
+    table = pd.DataFrame(
+        [(*key, found.value, found.low, found.high) for key, found in rows.items()],
+        columns=[*PAIR, "category", *SHRUNKEN],
+    )
+    return table.set_index([*PAIR, "category"]).astype(float)
 
 
 def _table(battles: pd.DataFrame, keys: list[str], row: RowOf) -> pd.DataFrame:

@@ -1,59 +1,34 @@
-"""Stop when it is certain: tests that hold at every look, so that looking often costs nothing.
+"""Stop when it is certain: who is better in each pair, and which is best, with a look at any time.
 
-A betting e-process (Waudby-Smith and Ramdas 2024, JRSS B 86:1-27, with the aGRAPA bet): if A and B
-were equal, the chance that it ever reaches 1 / alpha is at most alpha. Outcomes are taken one
-question after the other, in an order that was fixed before. Knows no judge and no model.
+Built on the bets of `stats.eprocess`. Outcomes come question by question, in the order of `place`,
+which depends on nothing but the questions' ids. Knows no judge and no score.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
+from evalkit.records import place
 from evalkit.stats.battles import PAIR, by_question, groups
+from evalkit.stats.eprocess import EProcesses, ShiftedEProcesses, always_valid
 from evalkit.stats.intervals import Floats
 
 ALPHA = 0.05
-TIE = 0.05  # a win rate from 47.5 to 52.5% is a tie: the mean outcome is twice as wide
-LARGEST_BET = 0.75  # of what is held, on one outcome
-COLUMNS = [*PAIR, "decision", "after", "questions"]
+TIE = 0.05  # the win rates of a tie differ by at most 5 points: 47.5 to 52.5% each
+RESAMPLES = 200  # futures that `more_questions` draws
+FARTHEST = 3000  # questions that they go on for
+COLUMNS = [*PAIR, "decision", "after", "questions", "low", "high", "more"]
+RACE_COLUMNS = ["judge", "prompt", "left", "after", "questions"]
 
 Decision = Literal[1, 0, -1]
 """A is better, a tie within the zone, B is better."""
-
-
-@dataclass
-class EProcess:
-    """A bet that outcomes d in [-1, 1] are not 0 on average; either side, or one.
-
-    After each outcome `log_k` is the log of what is held. It begins with 1 and is, while the mean
-    is 0, expected to stay there.
-    """
-
-    side: Literal[1, 0, -1] = 0
-    """Which mean is bet on: above 0, either, below 0."""
-    log_k: float = 0.0
-    sum_d: float = 0.0
-    sum_dd: float = 1.0
-
-    def bet(self) -> float:
-        """What is staked on the next outcome, known before it comes."""
-        stake = float(np.clip(self.sum_d / self.sum_dd, -LARGEST_BET, LARGEST_BET))
-        return max(0.0, stake) if self.side == 1 else min(0.0, stake) if self.side == -1 else stake
-
-    def take(self, d: float) -> float:
-        """Take an outcome in [-1, 1]; returns the log of what is held then.
-
-        Raises ValueError for an outcome that is outside.
-        """
-        if not -1 <= d <= 1:
-            raise ValueError(f"an outcome of {d} is not in [-1, 1]")
-        self.log_k += float(np.log1p(self.bet() * d))
-        self.sum_d += d
-        self.sum_dd += d * d
-        return self.log_k
+NAMES: dict[Decision | None, str] = {1: "a", 0: "tie", -1: "b"}
+Duel = tuple[str, str]
+"""Two models: a, b."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +41,151 @@ class Decided:
     """Outcomes that it took, or all that there were."""
 
 
+class Comparisons:
+    """Several pairs, looked at together after every question.
+
+    A pair is decided as soon as its evidence counts among all of them (e-BH): of the decisions at
+    most `alpha` are wrong on average, whenever one stops and however the pairs depend on each
+    other. Evidence of a decided pair stays as it is.
+    """
+
+    def __init__(self, number: int, alpha: float = ALPHA, tie_zone: float = 0.0) -> None:
+        """`tie_zone`: half its width, in units of the mean outcome; 0: no tie is declared."""
+        self.found: list[Decided | None] = [None] * number
+        self.taken = np.zeros(number, dtype=np.intp)
+        """Outcomes of each pair, until it was decided."""
+        self._alpha = alpha
+        self._better = EProcesses(number)
+        self._below = ShiftedEProcesses(np.full(number, tie_zone), -1)  # than the zone's top
+        self._above = ShiftedEProcesses(np.full(number, -tie_zone), 1)  # than its foot
+        self._ties = tie_zone > 0
+
+    @property
+    def open(self) -> list[int]:
+        """Pairs that are not decided."""
+        return [pair for pair, found in enumerate(self.found) if found is None]
+
+    def take(self, outcomes: npt.ArrayLike) -> list[int]:
+        """Take (m,) outcomes of A minus B in [-1, 1], NaN where there is none.
+
+        Returns the pairs that are decided by it.
+        """
+        d = np.asarray(outcomes, dtype=np.float64).copy()
+        d[[found is not None for found in self.found]] = np.nan
+        self.taken += ~np.isnan(d)
+        (better,) = self._better.take([d])
+        (below,), (above,) = self._below.take([d]), self._above.take([d])
+        tie = np.minimum(below, above) if self._ties else np.full(len(d), -np.inf)
+        counted = e_benjamini_hochberg(np.maximum(better, tie), self._alpha)
+        new = [pair for pair in self.open if counted[pair]]
+        for pair in new:
+            sign: Decision = 1 if self._better.sum_d[pair] > 0 else -1
+            decision: Decision = 0 if tie[pair] > better[pair] else sign
+            self.found[pair] = Decided(decision, int(self.taken[pair]))
+        return new
+
+
+def e_benjamini_hochberg(log_e: npt.ArrayLike, alpha: float = ALPHA) -> npt.NDArray[np.bool_]:
+    """Which of many e-values count, with false discoveries of at most `alpha` on average.
+
+    `log_e`: (m,) their logs. e-BH (Wang and Ramdas 2022, JRSS B 84:822-852): the largest k for
+    which the k-th largest is at least m / (alpha k). Holds however they depend on each other.
+    """
+    values = np.asarray(log_e, dtype=np.float64)
+    m = len(values)
+    order = np.argsort(-values, kind="stable")
+    passed = np.flatnonzero(values[order] >= np.log(m / alpha) - np.log(np.arange(1, m + 1)))
+    counted = np.zeros(m, dtype=np.bool_)
+    counted[order[: passed[-1] + 1 if len(passed) else 0]] = True
+    return counted
+
+
+class Race:
+    """Which of M models is the best: one drops out when the others together have shown it is not.
+
+    Model k drops out when the average over j of the one-sided e-processes "j beats k" reaches
+    1 / alpha; the chance that the best ever drops out is at most `alpha`, however many there are.
+    """
+
+    def __init__(self, models: int, alpha: float = ALPHA) -> None:
+        self.left = list(range(models))
+        """Models that may still be the best."""
+        self._line = -float(np.log(alpha))
+        self._against = EProcesses((models, models), 1)
+
+    def take(self, outcomes: npt.ArrayLike) -> list[int]:
+        """Take (M, M) outcomes of the row's model minus the column's, in [-1, 1]; NaN is none.
+
+        Returns the models that drop out.
+        """
+        d = np.full(self._against.log_k.shape, np.nan)
+        inside = np.ix_(self.left, self.left)
+        d[inside] = np.asarray(outcomes, dtype=np.float64)[inside]
+        np.fill_diagonal(d, np.nan)
+        held = self._against.take([d])[-1].copy()
+        np.fill_diagonal(held, -np.inf)
+        others = max(1, len(held) - 1)
+        mean = np.logaddexp.reduce(held, axis=0) - np.log(others)
+        out = [k for k in self.left if mean[k] >= self._line]
+        if len(out) == len(self.left):  # somebody is the best
+            out.remove(min(out, key=lambda k: mean[k]))
+        self.left = [k for k in self.left if k not in out]
+        return out
+
+
+class Duels:
+    """How models compare on one question, from the pairs that were judged.
+
+    Two that were judged together: their outcome. Two that only met the same third model: half the
+    difference of their outcomes against it, which is that of their win rates.
+    """
+
+    def __init__(self, pairs: Iterable[Duel]) -> None:
+        """`pairs`: those that are judged, each once."""
+        self.pairs = list(pairs)
+        self.models = sorted({model for pair in self.pairs for model in pair})
+        at = {}
+        for place_, (a, b) in enumerate(self.pairs):
+            at[a, b], at[b, a] = (place_, 1.0), (place_, -1.0)
+        size = range(len(self.models))
+        self._uses: dict[tuple[int, int], list[tuple[int, float]]] = {}
+        """Row and column -> the pairs that tell of them, and how much of each outcome counts."""
+        for j, k in ((j, k) for j in size for k in size if j != k):
+            one, other = self.models[j], self.models[k]
+            if (one, other) in at:
+                self._uses[j, k] = [at[one, other]]
+                continue
+            thirds = (c for c in self.models if (one, c) in at and (other, c) in at)
+            if (third := next(thirds, None)) is not None:
+                (p, sign), (q, turned) = at[one, third], at[other, third]
+                self._uses[j, k] = [(p, sign / 2), (q, -turned / 2)]
+
+    @property
+    def unconnected(self) -> list[str]:
+        """Models that cannot be compared with each of the others."""
+        size = len(self.models)
+        met = {j: sum((j, k) in self._uses for k in range(size)) for j in range(size)}
+        return [self.models[j] for j, number in met.items() if number < size - 1]
+
+    def outcomes(self, d: npt.ArrayLike) -> Floats:
+        """(M, M) of the row's model minus the column's, given those of `pairs`; NaN is none."""
+        of = np.asarray(d, dtype=np.float64)
+        found = np.full((len(self.models), len(self.models)), np.nan)
+        for (j, k), uses in self._uses.items():
+            found[j, k] = sum(weight * of[pair] for pair, weight in uses)
+        return found
+
+    def needed(self, left: Iterable[int]) -> set[int]:
+        """The pairs that still tell something of the models `left`."""
+        inside = set(left)
+        return {
+            pair
+            for (j, k), uses in self._uses.items()
+            if j in inside and k in inside
+            for pair, _ in uses
+        }
+
+
 def decide(outcomes: Iterable[float], alpha: float = ALPHA, tie_zone: float = 0.0) -> Decided:
     """A is better (1), B is better (-1), a tie within the zone (0), or not certain yet.
 
@@ -73,85 +193,87 @@ def decide(outcomes: Iterable[float], alpha: float = ALPHA, tie_zone: float = 0.
     `tie_zone`: half its width, in units of the mean outcome; 0: a tie is never declared. At every
     look the chance of a wrong decision is at most `alpha`.
     """
-    line = -float(np.log(alpha))
-    better = EProcess()
-    below, above = _Shifted(tie_zone, -1), _Shifted(-tie_zone, 1)
-    taken = 0
-    for taken, d in enumerate(outcomes, 1):
-        if better.take(d) >= line:
-            return Decided(1 if better.sum_d > 0 else -1, taken)
-        if tie_zone:
-            sides = below.take(d), above.take(d)  # the mean is below the zone's top, above its foot
-            if min(sides) >= line:
-                return Decided(0, taken)
-    return Decided(None, taken)
+    comparison = Comparisons(1, alpha, tie_zone)
+    for d in outcomes:
+        comparison.take([d])
+        if comparison.found[0] is not None:
+            return comparison.found[0]
+    return Decided(None, int(comparison.taken[0]))
 
 
-def decisions(
-    battles: pd.DataFrame, place: Mapping[str, int], alpha: float = ALPHA, tie_zone: float = TIE
-) -> pd.DataFrame:
+def more_questions(
+    outcomes: npt.ArrayLike, alpha: float = ALPHA, tie_zone: float = TIE, seed: int = 0
+) -> int | None:
+    """About how many more questions would decide a pair, if they were like those that there are.
+
+    `outcomes`: (n,) of A minus B. The median of futures drawn from them, each going on where the
+    bets stand; None where there is one outcome or none, or it is more than `FARTHEST`.
+    """
+    d = np.asarray(outcomes, dtype=np.float64)
+    d = d[~np.isnan(d)]
+    if len(d) < 2:
+        return None
+    future = np.random.default_rng(seed).choice(d, (FARTHEST, RESAMPLES))
+    after = np.concatenate([np.broadcast_to(d[:, None], (len(d), RESAMPLES)), future])
+    held = EProcesses(RESAMPLES).take(after)
+    if tie_zone:
+        below = ShiftedEProcesses(np.full(RESAMPLES, tie_zone), -1).take(after)
+        above = ShiftedEProcesses(np.full(RESAMPLES, -tie_zone), 1).take(after)
+        held = np.maximum(held, np.minimum(below, above))
+    sure = np.maximum.accumulate(held[len(d) :], 0) >= -np.log(alpha)
+    enough = np.flatnonzero(sure.mean(1) >= 0.5)
+    return int(enough[0]) + 1 if len(enough) else None
+
+
+def decisions(battles: pd.DataFrame, alpha: float = ALPHA, tie_zone: float = TIE) -> pd.DataFrame:
     """One row for each judge, prompt and pair; `COLUMNS`. `decision`: a, b, tie, or None.
 
-    `place` says where each question stands in an order that was fixed before anything was judged.
-    `after` is how many questions the decision took, or all that there were.
+    The pairs of one judge and prompt are looked at together, see `Comparisons`. `after`: how many
+    questions the decision took, or all that there were. `low`, `high`: of b's win rate, always
+    valid. `more`: about how many more questions would decide a pair that is not.
+    """
+    rows: list[tuple[object, ...]] = []
+    for _, judged in groups(by_question(battles), ["judge", "prompt"]):
+        pairs, table = _in_order(judged)
+        comparisons = Comparisons(len(pairs), alpha, tie_zone)
+        for outcomes in table:
+            comparisons.take(outcomes)
+        for number, pair in enumerate(pairs):
+            own = table[:, number][~np.isnan(table[:, number])]
+            found = comparisons.found[number]
+            decision = NAMES[found.decision] if found else None
+            more = None if found else more_questions(own, alpha, tie_zone)
+            d_low, d_high = always_valid(own) or (-1.0, 1.0)
+            low, high = (1 - d_high) / 2, (1 - d_low) / 2
+            after = found.after if found else len(own)
+            rows.append((*pair, decision, after, len(own), low, high, more))
+    return pd.DataFrame(rows, columns=COLUMNS).astype({"more": float})
+
+
+def races(battles: pd.DataFrame, alpha: float = ALPHA) -> pd.DataFrame:
+    """One row for each judge and prompt of three models or more that can be compared with each
+    other; `RACE_COLUMNS`. `left`: those that may still be the best; `after`: questions until one
+    was left, or all that there were.
     """
     rows = []
-    for pair, questions in groups(by_question(battles), PAIR):
-        in_order = questions.sort_values("question", key=lambda ids: ids.map(place))
-        found = decide(1 - 2 * in_order["outcome"].to_numpy(np.float64), alpha, tie_zone)
-        decision = {1: "a", 0: "tie", -1: "b", None: None}[found.decision]
-        rows.append((*pair, decision, found.after, len(in_order)))
-    return pd.DataFrame(rows, columns=COLUMNS)
+    for key, judged in groups(by_question(battles), ["judge", "prompt"]):
+        pairs, table = _in_order(judged)
+        duels = Duels([(a, b) for *_, a, b in pairs])
+        if len(duels.models) < 3 or duels.unconnected:
+            continue
+        running, after = Race(len(duels.models), alpha), 0
+        for outcomes in table:
+            if len(running.left) > 1:
+                running.take(duels.outcomes(outcomes))
+                after += 1
+        left = tuple(duels.models[k] for k in running.left)
+        rows.append((*key, left, after, len(table)))
+    return pd.DataFrame(rows, columns=RACE_COLUMNS)
 
 
-class _Shifted:
-    """An e-process that the mean is on one side of a value."""
-
-    def __init__(self, value: float, side: Literal[1, -1]) -> None:
-        self._value = value
-        self._reach = 1 + abs(value)  # outcomes less the value, brought back into [-1, 1]
-        self._process = EProcess(side)
-
-    def take(self, d: float) -> float:
-        return self._process.take((d - self._value) / self._reach)
-
-
-def e_benjamini_hochberg(log_e: Sequence[float], alpha: float = ALPHA) -> list[bool]:
-    """Which of many e-values count, with false discoveries of at most `alpha` on average.
-
-    e-BH (Wang and Ramdas 2022, JRSS B 84:822-852): the largest k for which the k-th largest is at
-    least m / (alpha k). Holds however they depend on each other.
-    """
-    m = len(log_e)
-    if not m:
-        return []
-    order = np.argsort(-np.asarray(log_e, dtype=np.float64), kind="stable")
-    lines = np.log(m) - np.log(alpha) - np.log(np.arange(1, m + 1))
-    passed = np.flatnonzero(np.asarray(log_e, dtype=np.float64)[order] >= lines)
-    counted = set(order[: passed[-1] + 1].tolist()) if len(passed) else set()
-    return [place in counted for place in range(m)]
-
-
-def race(outcomes: Floats, alpha: float = ALPHA) -> tuple[list[int], int]:
-    """Which models may still be the best, and after how many questions one was left.
-
-    `outcomes`: (n, M), what each model got on each question, in [0, 1]. Model k drops out when the
-    average over j of the one-sided e-processes "j beats k" reaches 1 / alpha; the chance that the
-    best ever drops out is at most `alpha`, however many models there are.
-    """
-    n, models = outcomes.shape
-    left = list(range(models))
-    against = {(j, k): EProcess(1) for j in left for k in left if j != k}
-    for taken in range(n):
-        for j, k in against:
-            if j in left and k in left:
-                against[j, k].take(float(outcomes[taken, j] - outcomes[taken, k]))
-        for k in list(left):
-            rest = [against[j, k].log_k for j in range(models) if j != k]
-            if len(left) > 1 and float(np.logaddexp.reduce(rest)) - np.log(len(rest)) >= -np.log(
-                alpha
-            ):
-                left.remove(k)
-        if len(left) == 1:
-            return left, taken + 1
-    return left, n
+def _in_order(judged: pd.DataFrame) -> tuple[Sequence[tuple[str, ...]], Floats]:
+    """The pairs of one judging, and (n, m) their outcomes of a minus b, question by question."""
+    table = judged.pivot(index="question", columns=PAIR, values="outcome")
+    table = table.sort_index(key=lambda ids: ids.map(place))
+    pairs: list[tuple[str, ...]] = [tuple(pair) for pair in table.columns]
+    return pairs, 1 - 2 * table.to_numpy(np.float64)

@@ -1,0 +1,372 @@
+"""The schema of reports/<bank>.json: every number of the page, row by row.
+
+Rates and ratios are fractions, `percent` and its interval are percent, intervals are 95%. A value
+that the data do not give is null. `a` is the baseline in each pair where it takes part.
+"""
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from evalkit import __version__
+
+
+class Row(BaseModel):
+    """A row of one of the tables."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Answered(Row):
+    """What one chatbot gave."""
+
+    model: str
+    served: list[str] = Field(description="model ids that the services said they were")
+    answers: int
+    owed: int = Field(description="questions without an answer")
+    empty: int
+    mean_characters: float | None
+    cut: int = Field(description="ended at the limit of tokens")
+    dollars: float | None = Field(description="of all rows; null where none tells its cost")
+
+
+class Judged(Row):
+    """What one judge gave with one prompt."""
+
+    judge: str
+    prompt: str
+    served: list[str]
+    reviews: int = Field(description="current ones; stale ones are not in it")
+    unreadable: int
+    outside_scale: int = Field(description="read, with a score of 0 on the scale of 1 to 10")
+    given: int = Field(description="imported with a score that differs from what the text says")
+    stale: int = Field(
+        description="of a question, an answer or a prompt that does not stand now; not counted"
+    )
+    cut: int = Field(description="saw an answer without its middle, which did not fit")
+    dollars: float | None = Field(description="of all rows, canaries and stale ones too")
+
+
+class JudgeCard(Row):
+    """How far one judge with one prompt can be trusted, as its own verdicts tell.
+
+    An item is a question of a pair. Shares are fractions.
+    """
+
+    judge: str
+    prompt: str
+    reviews: int = Field(description="current ones, without canaries")
+    unreadable: float = Field(description="share of reviews without scores")
+    unreadable_low: float
+    unreadable_high: float
+    refused: int = Field(description="reviews in which the judge would not judge")
+    questions: int = Field(description="with a readable verdict in both orders")
+    items: int
+    consistent: float | None = Field(description="share of items with one verdict in both orders")
+    consistent_low: float | None
+    consistent_high: float | None
+    order_kappa: float | None = Field(description="Cohen's kappa between the two orders")
+    order_kappa_low: float | None = Field(description="BCa bootstrap over questions")
+    order_kappa_high: float | None
+    effect: float | None = Field(description="win rate when shown first minus when shown second")
+    effect_low: float | None
+    effect_high: float | None
+    flips_to_first: int
+    flips_to_second: int
+    flips_p: float | None = Field(description="exact binomial test of the two; null: no flips")
+    asked_again: int = Field(description="showings that were asked more than once")
+    repeated: float | None = Field(description="share of pairs of their verdicts that agree")
+    repeated_low: float | None
+    repeated_high: float | None
+    decided: int = Field(description="items with a winner and answers of different length")
+    longer_won: int
+    longer: float | None = Field(description="longer_won / decided; an association, no cause")
+    longer_low: float | None
+    longer_high: float | None
+
+
+class JudgeInCategory(Row):
+    """How often one judge says the same in both orders, on the questions of one category."""
+
+    judge: str
+    prompt: str
+    category: str
+    questions: int
+    consistent: float = Field(description="shrunken towards the judge's mean (empirical Bayes)")
+    low: float | None
+    high: float | None
+
+
+class Agreement(Row):
+    """Two judges, or one with two prompts, on the items that both judged."""
+
+    judge: str
+    prompt: str
+    other_judge: str
+    other_prompt: str
+    items: int
+    questions: int
+    agreement: float = Field(description="share of items; a tie against a winner agrees half")
+    agreement_low: float | None = Field(description="BCa bootstrap over questions, as all here")
+    agreement_high: float | None
+    kappa: float | None = Field(description="Cohen's, of a, tie, b; null: chance always agrees")
+    kappa_low: float | None
+    kappa_high: float | None
+    ac1: float | None = Field(description="Gwet's AC1")
+    ac1_low: float | None
+    ac1_high: float | None
+
+
+class Panel(Row):
+    """All judges together."""
+
+    judges: int = Field(description="judges with their prompts")
+    items: int = Field(description="judged by two of them or more")
+    questions: int
+    alpha: float | None = Field(description="Krippendorff's, of a, tie, b; null: nothing varies")
+    alpha_low: float | None
+    alpha_high: float | None
+
+
+class PooledPair(Row):
+    """Two models by all their judges, whose outcomes are averaged question by question."""
+
+    a: str
+    b: str
+    judges: int
+    questions: int
+    win_rate_b: float
+    win_rate_b_se: float | None
+    win_rate_b_low: float | None
+    win_rate_b_high: float | None
+
+
+class Detected(Row):
+    """What can be seen of one chatbot's answers without a judge."""
+
+    model: str
+    answers: int = Field(description="that are not empty")
+    identical: float | None = Field(description="1 - different answers / answers; alarm over 0.5")
+    judge_talk: float | None = Field(description="share that speaks to a judge; alarm over 0.5")
+    relevance_lift: float | None = Field(
+        description="share of the question's words in its answer, over other questions'; "
+        "alarm under 0.05"
+    )
+    copied: float | None = Field(description="share that is another model's; alarm over 0.5")
+    copied_from: str | None
+    alarms: list[str] = Field(description="names of the values above that are beyond their limit")
+
+
+class LengthControlled(Row):
+    """A model's win rate against the baseline, were its answers as long."""
+
+    judge: str
+    prompt: str
+    model: str
+    win_rate: float | None
+    se: float | None = Field(description="from the influence function; coefficients count")
+    low: float | None
+    high: float | None
+    length_effect: float | None = Field(
+        description="log-odds won by an answer much longer than the baseline's"
+    )
+    questions: int
+    why: str | None = Field(description="why there is none")
+
+
+class Difference(Row):
+    """Two models that both met the baseline, on the same questions."""
+
+    judge: str
+    prompt: str
+    a: str
+    b: str
+    questions: int
+    win_rate: float = Field(description="b's win rate against the baseline minus a's")
+    win_rate_se: float | None
+    win_rate_low: float | None
+    win_rate_high: float | None
+
+
+class Race(Row):
+    """Which model is the best, by a test that holds however often one looks."""
+
+    judge: str
+    prompt: str
+    left: list[str] = Field(description="may still be the best; the best drops out in 5% at most")
+    after: int = Field(description="questions until one was left, or all that there were")
+    questions: int
+
+
+class Canaries(Row):
+    """Calls with a known right verdict, of one kind."""
+
+    judge: str
+    prompt: str
+    canary: str = Field(description="order, foreign, empty or twins")
+    calls: int
+    unreadable: int
+    missed: int = Field(description="readable verdicts that are not the known one")
+    alarm: bool
+
+
+class DecisionOfPair(Row):
+    """Which of two models is better, by a test that holds however often one looks."""
+
+    judge: str
+    prompt: str
+    a: str
+    b: str
+    decision: Literal["a", "b", "tie"] | None = Field(
+        description="null: not certain yet, at 5% over all pairs (e-BH); "
+        "tie: a win rate from 47.5 to 52.5%"
+    )
+    after: int = Field(description="questions that it took, in an order fixed by their ids")
+    questions: int
+    low: float = Field(description="of b's win rate; holds however judging was stopped")
+    high: float
+    more: int | None = Field(
+        description="about how many more such questions would decide it; null: decided, or far off"
+    )
+
+
+class Strength(Row):
+    """A model's place on the leaderboard of one judge and prompt, by Bradley and Terry."""
+
+    judge: str
+    prompt: str
+    model: str
+    strength: float = Field(description="log-odds; those of all models add up to 0")
+    se: float = Field(description="sandwich clustered by question")
+    low: float
+    high: float
+    rank: int
+    rank_low: int = Field(description="1 + how many models are surely stronger")
+    rank_high: int = Field(description="all models less those that are surely weaker")
+    questions: int
+
+
+class RelativeScore(Row):
+    """A model's total score in percent of the baseline's."""
+
+    judge: str
+    prompt: str
+    model: str
+    percent: float | None = Field(description="100 for the baseline; null: nothing connects them")
+    se: float | None
+    low: float | None
+    high: float | None
+    via: list[str] = Field(description="the bridge models, from the baseline on; [] if direct")
+    questions: int | None
+
+
+class Comparison(Row):
+    """Two models on the same questions. Counts are of questions, except where reviews are said."""
+
+    judge: str
+    prompt: str
+    a: str
+    b: str
+    questions: int = Field(description="with at least one readable review")
+    questions_both_orders: int
+    questions_alone: int = Field(description="each answer graded without the other in sight")
+    ties_by_rule: int = Field(description="same answer from both, no call; in no sum or ratio")
+    wins_a: int
+    ties: int
+    wins_b: int
+    sum_a: float
+    sum_b: float
+    ratio_b_to_a: float | None = Field(description="sum_b / sum_a")
+    ratio_se: float | None = Field(description="delta method over questions")
+    ratio_low: float | None
+    ratio_high: float | None
+    win_rate_b: float | None = Field(description="mean over questions, a tie counts half")
+    win_rate_b_se: float | None
+    win_rate_b_low: float | None = Field(description="logit-t; Wilson where all are equal")
+    win_rate_b_high: float | None
+    reviews: int
+    reviews_a_first: int
+    unreadable: int = Field(description="reviews without scores; in no rate above")
+
+
+class Pair(Comparison):
+    """Two models on the whole bank."""
+
+    ratio_se_stratified: float | None = Field(description="categories taken as fixed strata")
+    ratio_low_stratified: float | None
+    ratio_high_stratified: float | None
+    ratio_by_category: float | None = Field(description="mean of the categories' own ratios")
+    win_rate_b_worst: float = Field(description="if b had lost every question that is unreadable")
+    win_rate_b_best: float = Field(description="if b had won them")
+
+
+class PairInCategory(Comparison):
+    """Two models on the questions of one category."""
+
+    category: str
+    win_rate_b_shrunken: float | None = Field(
+        description="towards the mean of the categories (empirical Bayes); null: fewer than four"
+    )
+    win_rate_b_shrunken_low: float | None
+    win_rate_b_shrunken_high: float | None
+    gap_share: float | None = Field(description="its part of sum_a - sum_b over all categories")
+
+
+class Results(BaseModel):
+    """The file reports/<bank>.json."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    evalkit: str = __version__
+    bank: str
+    baseline: str | None = Field(description="null while nothing is judged and none is named")
+    judges: list[str]
+    models: list[str]
+    questions: int
+    sample: bool = Field(description="true: a sample that came with evalkit, not a measurement")
+    dollars: float | None = Field(description="of all calls whose cost is known; null: none is")
+    answers: list[Answered]
+    reviews: list[Judged]
+    judge_card: list[JudgeCard]
+    judge_by_category: list[JudgeInCategory]
+    agreement: list[Agreement] = Field(description="[] with fewer than two judges")
+    panel: Panel | None
+    canaries: list[Canaries]
+    detectors: list[Detected]
+    alarms: list[str] = Field(
+        description="why a judge, or a model's answers, are not to be trusted"
+    )
+    decisions: list[DecisionOfPair]
+    races: list[Race] = Field(description="[] with fewer than 3 models in a judging")
+    leaderboard: list[Strength] = Field(description="[] with fewer than 3 models in a judging")
+    unranked: list[str] = Field(description="why a judging of 3 models or more has none")
+    relative_score: list[RelativeScore]
+    length_controlled: list[LengthControlled]
+    differences: list[Difference]
+    pairs: list[Pair]
+    pooled: list[PooledPair] = Field(description="[] with fewer than two judges")
+    by_category: list[PairInCategory]
+    missing: list[str] = Field(description="what the reader should know is not there")
+
+    @property
+    def judgings(self) -> list[tuple[str, str]]:
+        """Each judge with each of its prompts that gave a score."""
+        return list(dict.fromkeys((row.judge, row.prompt) for row in self.relative_score))
+
+    def scores(self, judge: str, prompt: str) -> list[RelativeScore]:
+        """The percentages of one judging, the best first; models without one are left out."""
+        same = (row for row in self.relative_score if (row.judge, row.prompt) == (judge, prompt))
+        return [row for row in same if row.percent is not None]
+
+    def decision(self, pair: Comparison) -> DecisionOfPair | None:
+        """What a pair came to; None where no verdict on it could be read."""
+        wanted = (pair.judge, pair.prompt, pair.a, pair.b)
+        same = (d for d in self.decisions if (d.judge, d.prompt, d.a, d.b) == wanted)
+        return next(same, None)
+
+    def pair(
+        self, of: RelativeScore | Comparison | LengthControlled, a: str | None, b: str
+    ) -> Pair | None:
+        """The pair of two models under the judge and the prompt of the row `of`, if they met."""
+        wanted = (of.judge, of.prompt, a, b)
+        return next((p for p in self.pairs if (p.judge, p.prompt, p.a, p.b) == wanted), None)
