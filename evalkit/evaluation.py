@@ -46,8 +46,12 @@ class Judge(_Strict):
 
     model: str
     prompt: str | None = None
-    orders: Literal["both", "plan", "coin", "fixed"] = "both"
+    orders: Literal["both", "plan", "coin", "fixed"] | None = None
     samples: int = Field(1, ge=1)
+    again: bool = False
+    until: Literal["decided", "best"] | None = None
+    alpha: float = Field(0.05, gt=0, lt=1)
+    tie_zone: float = Field(5.0, ge=0, lt=100)
     canaries: int = Field(8, ge=0)
 
 
@@ -112,5 +116,7 @@ def _worded(value: Any) -> str:
     if isinstance(value, Chatbot):
         return value.name + (f" at {value.url}" if value.url else "")
     if isinstance(value, Judge):
-        return f"{value.model} ({value.prompt or 'pair-scores'}, orders: {value.orders})"
+        until = f", until {value.until}" if value.until else ""
+        orders = value.orders or ("plan" if value.until else "both")
+        return f"{value.model} ({value.prompt or 'pair-scores'}, orders: {orders}{until})"
     return str(value)

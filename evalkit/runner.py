@@ -42,6 +42,10 @@ class Work:
     """How many calls it takes, follow-ups included."""
     price: Price | None = None
     free: bool = False
+    wanted: Callable[[Request], bool] = lambda _: True
+    """Asked before each start: whether the reply could still matter."""
+    lost: Callable[[Request], None] = lambda _: None
+    """Hears of each request that is given up."""
     kept: int = 0
     calls: int = 0
     """Made, those that failed included."""
@@ -195,6 +199,7 @@ class Run:
                     request = self._kept(work, request, came)
                     continue
                 if came is not None:
+                    work.lost(request)
                     self._given_up(lane, work, came)
                 return
         finally:
@@ -259,7 +264,7 @@ class Run:
         """Wait until the call can start, and start it; None: it shall not."""
         tokens = tokens_about(request) + (request.sampling.max_tokens or 0)
         async with lane.turnstile:
-            while not self._over(lane, work):
+            while work.wanted(request) and not self._over(lane, work):
                 if not self.budget.may_hold(worst):
                     self.over_budget = True
                     for each in self.works:  # what is free goes on

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from evalkit.ledger import Ledger, Writer
     from evalkit.price import Estimate
     from evalkit.runner import Run, Work
+    from evalkit.until import Until
     from evalkit.workspace import Workspace
 
 
@@ -170,6 +171,8 @@ class Plan:
     calls: int
     """Owed then."""
     run: "Work | None" = field(default=None, repr=False)
+    until: "Until | None" = field(default=None, repr=False)
+    """`asking`, where it may end before all is asked."""
 
     @property
     def owed(self) -> int:
@@ -283,9 +286,12 @@ def _work(plan: Plan, provider: Any, writer: "Writer[Any]") -> "Work":
             say("this reply was paid for and cannot be kept; here it is, as its row:")
             click.echo(json.dumps(row.model_dump(mode="json", exclude_defaults=True)), err=True)
             raise
-        return plan.asking.take(row)
+        following = plan.asking.take(row)
+        if plan.until and plan.run:
+            plan.run.owed = plan.calls - plan.until.spared
+        return following
 
-    return Work(
+    work = Work(
         name=plan.model.name,
         provider=provider,
         requests=plan.asking.requests(),
@@ -294,6 +300,9 @@ def _work(plan: Plan, provider: Any, writer: "Writer[Any]") -> "Work":
         price=plan.model.stanza.price,
         free=plan.model.is_free,
     )
+    if plan.until:
+        work.wanted, work.lost = plan.until.wanted, plan.until.lost
+    return work
 
 
 @dataclass(frozen=True)

@@ -3,16 +3,16 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
 from evalkit.cli import calls
+from evalkit.cli.preflight import preflight, said
 from evalkit.cli.verb import (
     Everywhere,
     filed,
     judge_prompts,
-    note,
     on_a_workspace,
     on_bought_rows,
     open_catalog,
@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from evalkit.judge.showings import Orders, Pair, Showing
     from evalkit.prompts import JudgePrompt
     from evalkit.records import Answer, Question, Review
+    from evalkit.stats.battles import Same
+    from evalkit.until import Until
     from evalkit.workspace import Workspace
 
 PROMPT = "pair-scores"
@@ -48,18 +50,27 @@ class Wanted:
     baseline: str | None = None
     """None: ChatGPT, by any of its names."""
     pairs: tuple[str, ...] = ()
-    orders: "Orders" = "both"
+    orders: "Orders | None" = None
+    """None: both; with `until`: the other one only for a part."""
     samples: int = 1
+    again: bool = False
     canaries: int = CANARIES
     limit: int | None = None
     seed: int = 0
     structured: bool | None = None
     """None: where the catalogue says that the service can."""
+    until: "Literal['decided', 'best'] | None" = None
+    """None: everything is judged."""
+    alpha: float = 0.05
+    tie_zone: float = 5.0
+    """Points of win rate."""
 
 
 @dataclass(frozen=True)
 class Shown:
     """What every judge of a run is shown."""
+
+    orders: "Orders"
 
     prompt_name: str
     prompt: "JudgePrompt"
@@ -67,6 +78,8 @@ class Shown:
     showings: "list[Showing]"
     canaries: int
     identical: int
+    ties_by_rule: "list[Same]"
+    """Questions on which two of the models gave the same answer."""
     unanswered: dict[str, int]
 
 
@@ -90,10 +103,9 @@ class Shown:
 @click.option(
     "--orders",
     type=click.Choice(["both", "plan", "coin", "fixed"]),
-    default="both",
-    show_default=True,
     help="In which orders a pair is shown: both; a coin for each question (coin), and the other "
-    "order too for a fifth of them, at least 30 (plan); always as the pair is named (fixed).",
+    "order too for a fifth of them, at least 30 (plan); always as the pair is named (fixed). "
+    "Default: both; with --until: plan.",
 )
 @click.option(
     "--samples",
@@ -101,6 +113,32 @@ class Shown:
     default=1,
     show_default=True,
     help="How often each is asked.",
+)
+@click.option(
+    "--again",
+    is_flag=True,
+    help="Ask a tenth of each pair, at least 30 questions, once more: does the judge say the same?",
+)
+@click.option(
+    "--until",
+    type=click.Choice(["decided", "best"]),
+    help="Stop each pair as soon as it is certain who is better, or all when the best is known.",
+)
+@click.option(
+    "--alpha",
+    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    callback=calls.finite,
+    default=0.05,
+    show_default=True,
+    help="Of --until: how often what it says may be wrong.",
+)
+@click.option(
+    "--tie-zone",
+    type=click.FloatRange(0, 100, max_open=True),
+    callback=calls.finite,
+    default=5.0,
+    show_default=True,
+    help="Of --until decided: win rates that differ by no more points are a tie; 0: nothing is.",
 )
 @click.option(
     "--canaries",
@@ -179,11 +217,13 @@ def ask(
     shown = shown_of(workspace, wanted, questions)
     job = calls.Job(
         planned=plans_of(workspace, wanted, shown),
-        preflight=lambda plans: _preflight(catalog, wanted, shown, plans),
+        preflight=lambda plans: preflight(catalog, wanted, shown, plans),
         counts=_counts,
         summary=lambda judges: _summary(wanted, judges),
         words=_words,
-        warnings=lambda judges: [alarm for each in judges for alarm in each["alarms"]],
+        warnings=lambda judges: [
+            line for each in judges for line in (*each["undecided"], *each["alarms"])
+        ],
         following=lambda owed: _next(given, wanted, shown, owed),
     )
     return calls.carry_out(job, given, workspace, catalog, limits)
@@ -195,12 +235,13 @@ def plans_of(workspace: "Workspace", wanted: Wanted, shown: "Shown") -> "Callabl
     ledgers = workspace.review_ledgers(wanted.bank, judges, shown.prompt_name)
 
     def planned() -> "list[Plan]":
-        return [
-            calls.plan(
-                model, ledgers[model.name], _asking(wanted, shown, model), lambda each: each.usual()
-            )
-            for model in wanted.judges
-        ]
+        plans = []
+        for model in wanted.judges:
+            asking = _asking(wanted, shown, model)
+            plan = calls.plan(model, ledgers[model.name], asking, lambda each: each.usual())
+            plan.until = plan.asking if wanted.until else None  # type: ignore[assignment]
+            plans.append(plan)
+        return plans
 
     return planned
 
@@ -216,13 +257,15 @@ def shown_of(workspace: "Workspace", wanted: Wanted, questions: "list[Question]"
     standing = answer.standing(questions, workspace.answers(wanted.bank))
     models = {row.model for row in standing}
     compared = showings.pairs(models, wanted.baseline, wanted.pairs)
+    orders = wanted.orders or ("plan" if wanted.until else "both")
     plan = showings.plan(
         answer.spread(questions, wanted.limit),
         standing,
         compared,
         shows=prompt.shows,
-        orders=wanted.orders,
+        orders=orders,
         samples=wanted.samples,
+        again=wanted.again,
         seed=wanted.seed,
     )
     tests = canaries.canaries(
@@ -233,10 +276,27 @@ def shown_of(workspace: "Workspace", wanted: Wanted, questions: "list[Question]"
         shows=prompt.shows,
         seed=wanted.seed,
     )
+    _check_goal(wanted, prompt, compared)
     if not plan.showings and not plan.identical:
         raise Missing("no question was answered by both models of a pair. See: evalkit report")
     every = [*tests, *plan.showings] if plan.showings else []
-    return Shown(name, prompt, compared, every, len(tests), plan.identical, plan.unanswered)
+    ties = showings.identical(standing)
+    found = (every, len(tests), plan.identical, ties, plan.unanswered)
+    return Shown(orders, name, prompt, compared, *found)
+
+
+def _check_goal(wanted: Wanted, prompt: "JudgePrompt", compared: "Sequence[Pair]") -> None:
+    if wanted.until is None:
+        return
+    if prompt.shows != 2:
+        raise Missing("--until compares two answers, and this prompt shows one at a time")
+    from evalkit.stats.sequential import Duels
+
+    if wanted.until == "best" and (lone := Duels(compared).unconnected):
+        raise Missing(
+            f"--until best: {', '.join(lone)} cannot be compared with each of the others. "
+            "Give --pairs all, or one --baseline that all of them meet"
+        )
 
 
 def _prompt(
@@ -252,13 +312,16 @@ def _prompt(
     return name, prompts[name]
 
 
-def _asking(wanted: Wanted, shown: Shown, model: "Model") -> "Callable[[list[Review]], Judging]":
+def _asking(
+    wanted: Wanted, shown: Shown, model: "Model"
+) -> "Callable[[list[Review]], Judging | Until]":
     from evalkit.judge.judging import Judging
+    from evalkit.until import Goal, Until
 
     structured = model.stanza.structured if wanted.structured is None else wanted.structured
 
-    def of(rows: "list[Review]") -> Judging:
-        return Judging(
+    def of(rows: "list[Review]") -> Judging | Until:
+        judging = Judging(
             model.name,
             model.id,
             shown.prompt_name,
@@ -268,70 +331,18 @@ def _asking(wanted: Wanted, shown: Shown, model: "Model") -> "Callable[[list[Rev
             structured=structured,
             context=model.stanza.context,
         )
+        if wanted.until is None:
+            return judging
+        goal = Goal(wanted.until, wanted.alpha, wanted.tie_zone / 100)
+        return Until(
+            judging,
+            shown.showings,
+            shown.ties_by_rule,
+            goal,
+            lambda news: say(f"{model.name}: {said(news)}"),
+        )
 
     return of
-
-
-def _preflight(catalog: "Catalog", wanted: Wanted, shown: Shown, plans: "list[Plan]") -> None:
-    """What is about to happen: what is judged, by whom, where, with whose key, for how much."""
-    from evalkit.cli.running import priced, reached
-    from evalkit.columns import padded, width
-
-    real = len(shown.showings) - shown.canaries
-    how = "each answer alone" if shown.prompt.shows == 1 else f"orders: {wanted.orders}"
-    times = f" · {wanted.samples} times each" if wanted.samples > 1 else ""
-    note(
-        f"bank {wanted.bank} · {_compared(shown.pairs)} · prompt {shown.prompt_name} · {how}{times}"
-    )
-    note(f"  {count(real, 'review')} + {count(shown.canaries, 'canary', 'canaries')} by each judge")
-    longest = max(width(plan.model.name) for plan in plans)
-    for plan in plans:
-        kept = f", {plan.kept} kept" if plan.kept else ""
-        parts = [f"  {padded(plan.model.name, longest)}", f"{plan.owed} owed{kept}"]
-        parts.append(reached(plan.model))
-        if plan.calls:
-            tokens = plan.estimate
-            parts.append(f"{_thousands(tokens.input)} tokens in, {_thousands(tokens.output)} out")
-            parts.append(priced(plan.model, tokens))
-        note("   ".join(parts))
-    if shown.identical:
-        pairs = count(shown.identical, "pair of answers is", "pairs of answers are")
-        note(f"  {pairs} the same: a tie by rule, no call")
-    for model, lacking in shown.unanswered.items():
-        say(f"{model} has no answer to {count(lacking, 'question')}; those are not judged")
-    for plan in plans:
-        for line in _kinship(catalog, plan.model, shown.pairs):
-            say(line)
-    if wanted.samples > 1 and not shown.prompt.sampling.temperature:
-        say("samples drawn at temperature 0 are mostly the same; `sampling` in the prompt sets it")
-
-
-def _compared(pairs: "Sequence[Pair]") -> str:
-    firsts = {first for first, _ in pairs}
-    if len(firsts) == 1:
-        return f"{', '.join(second for _, second in pairs)} against {firsts.pop()}"
-    return count(len(pairs), "pair") + " of models"
-
-
-def _thousands(tokens: float) -> str:
-    return f"{tokens / 1000:,.0f}k" if tokens >= 10_000 else f"{tokens:,.0f}"
-
-
-def _kinship(catalog: "Catalog", judge: "Model", pairs: "Sequence[Pair]") -> list[str]:
-    """What a reader must know of a judge that is a contestant, or a relative of one."""
-    from evalkit.catalog import family
-
-    told = []
-    for name in dict.fromkeys(name for pair in pairs for name in pair):
-        try:
-            id_ = catalog.find(name).id
-        except (Unknown, Missing):
-            id_ = name
-        if judge.name == name or judge.id == id_:
-            told.append(f"{judge.name} judges answers of its own ({name}): it may favour them")
-        elif family(judge.id) == family(id_):
-            told.append(f"{judge.name} and {name} are of one family: it may favour its kin")
-    return told
 
 
 def _words(seen: dict[str, Any]) -> list[str]:
@@ -342,6 +353,8 @@ def _words(seen: dict[str, Any]) -> list[str]:
         said.append(f"answers cut to fit {seen['cut']}")
     if seen["canaries"]:
         said.append(f"canaries {seen['canaries'] - seen['canaries_missed']}/{seen['canaries']}")
+    if seen["saved"]:
+        said.append(f"saved {count(seen['saved'], 'call')}")
     return [" · ".join(said)]
 
 
@@ -360,13 +373,24 @@ def _counts(plan: "Plan") -> dict[str, Any]:
         "canaries": sum(row.calls - row.unreadable for row in tests),
         "canaries_missed": sum(row.missed for row in tests),
         "alarms": list(alarms(tests)),
+        "saved": plan.until.saved if plan.until else 0,
+        "undecided": _undecided(plan),
         "tokens_in": round(plan.estimate.input),
         "tokens_out": round(plan.estimate.output),
     }
 
 
+def _undecided(plan: "Plan") -> list[str]:
+    """Pairs that all that was wanted did not decide, in sentences."""
+    from evalkit.report.words import not_separable
+
+    if plan.until is None or plan.owed:
+        return []
+    return [not_separable(*each) + "." for each in plan.until.undecided()]
+
+
 def _summary(wanted: Wanted, judges: list[dict[str, Any]]) -> dict[str, Any]:
-    names = ("done", "owed", "unreadable", "calls", "usd")
+    names = ("done", "owed", "unreadable", "calls", "saved", "usd")
     sums = {name: sum(each[name] for each in judges) for name in names}
     alarms = [alarm for each in judges for alarm in each["alarms"]]
     return {"bank": wanted.bank, **sums, "alarms": alarms, "judges": judges}

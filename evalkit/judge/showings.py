@@ -5,7 +5,7 @@ that is given more questions, makes the same choices again.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations
 from math import ceil
@@ -21,6 +21,9 @@ Texts = tuple[str, ...]
 CHATGPT = ("chatgpt", "gpt-3.5-turbo")  # the baseline, where none is named: the first of these
 SECOND_ORDER = 0.2  # of a pair's questions are shown in the other order too, under `plan`
 SECOND_ORDER_AT_LEAST = 30  # fewer do not tell what the order does
+AGAIN = 0.1  # of a pair's questions are asked once more, where that is wanted
+AGAIN_AT_LEAST = 30  # fewer do not tell whether a judge says the same again
+_PARTS = {"second order": (SECOND_ORDER, SECOND_ORDER_AT_LEAST), "again": (AGAIN, AGAIN_AT_LEAST)}
 
 
 @dataclass(frozen=True)
@@ -106,13 +109,15 @@ def plan(
     shows: int = 2,
     orders: Orders = "both",
     samples: int = 1,
+    again: bool = False,
     seed: int = 0,
 ) -> Plan:
     """What to show a judge of these questions.
 
     `answers`: those that stand; of several samples the first is judged. `shows` is 1 where each
-    answer is graded alone. Questions come in an order that nobody chose, so that a run that ends
-    early has seen a random part of the bank.
+    answer is graded alone. `again`: a random tenth of a pair's questions, at least 30, is asked
+    once more in its first order, to see whether the judge says the same. Questions come in an
+    order that nobody chose, so that a run that ends early has seen a random part of the bank.
     """
     found = Plan()
     texts = _texts(answers)
@@ -121,11 +126,16 @@ def plan(
     for model in models:
         if lacking := sum((question.id, model) not in texts for question in in_order):
             found.unanswered[model] = lacking
-    twice = {pair: _second_orders(in_order, pair, seed) for pair in compared}
+    twice = {pair: _part(in_order, pair, seed, "second order") for pair in compared}
+    once_more = {
+        pair: _part(in_order, pair, seed, "again") if again else set() for pair in compared
+    }
     for question in in_order:
         if shows == 1:
-            here: list[tuple[str, ...]] = [
-                (model,) for model in models if (question.id, model) in texts
+            here: list[tuple[tuple[str, ...], int]] = [
+                ((model,), samples + _in_part(question.id, model, once_more))
+                for model in models
+                if (question.id, model) in texts
             ]
         else:
             here = []
@@ -135,13 +145,19 @@ def plan(
                 if same(*(texts[question.id, model] for model in pair)):
                     found.identical += 1
                     continue
-                here += _orders(question.id, pair, orders, seed, question.id in twice[pair])
+                one, *other = _orders(question.id, pair, orders, seed, question.id in twice[pair])
+                here.append((one, samples + (question.id in once_more.get(pair, ()))))
+                here += [(shown, samples) for shown in other]
         found.showings += [
             Showing(question, shown, tuple(texts[question.id, m] for m in shown), sample)
-            for shown in here
-            for sample in range(samples)
+            for shown, times in here
+            for sample in range(times)
         ]
     return found
+
+
+def _in_part(question: str, model: str, parts: Mapping[Pair, set[str]]) -> bool:
+    return any(model in pair and question in part for pair, part in parts.items())
 
 
 def identical(answers: Iterable[Answer]) -> list[tuple[str, str, str]]:
@@ -183,11 +199,11 @@ def _orders(
     return [one, one[::-1]] if orders == "plan" and twice else [one]
 
 
-def _second_orders(questions: Sequence[Question], pair: Pair, seed: int) -> set[str]:
-    """The questions that `plan` shows in both orders: a random part, the same on each run."""
-    number = max(SECOND_ORDER_AT_LEAST, ceil(SECOND_ORDER * len(questions)))
+def _part(questions: Sequence[Question], pair: Pair, seed: int, what: str) -> set[str]:
+    """A random part of a pair's questions, the same on each run: as much as `_PARTS` says."""
+    share, least = _PARTS[what]
     ids = sorted(
         (question.id for question in questions),
-        key=lambda id_: rank(seed, "second order", id_, *sorted(pair)),
+        key=lambda id_: rank(seed, what, id_, *sorted(pair)),
     )
-    return set(ids[:number])
+    return set(ids[: max(least, ceil(share * len(questions)))])

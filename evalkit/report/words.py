@@ -91,20 +91,19 @@ def _percent(share: float | None) -> str:
     return f"{100 * (share or 0):.0f}%"
 
 
-def decided(decision: DecisionOfPair) -> str:
-    """What a pair came to, in a sentence without its end."""
-    a, b = decision.a, decision.b
-    match decision.decision:
-        case "a":
-            return f"{a} is better than {b}: certain after {count(decision.after, 'question')}"
-        case "b":
-            return f"{b} is better than {a}: certain after {count(decision.after, 'question')}"
-        case "tie":
-            return f"{a} and {b} are within 5 points: certain after {decision.after} questions"
-    more = "more than 3,000 more" if decision.more is None else f"about {decision.more:,} more"
+def certainty(what: str, a: str, b: str, after: int) -> str:
+    """What a pair came to, where it is certain; `what`: a, b or tie, the one that is better."""
+    who = {"a": f"{a} is better than {b}", "b": f"{b} is better than {a}"}
+    found = who.get(what, f"{a} and {b} are as good, within the zone of a tie")
+    return f"{found}: certain after {count(after, 'question')}"
+
+
+def not_separable(a: str, b: str, questions: int, more: int | None) -> str:
+    """That a pair is not decided, and what would decide it."""
+    much = "far more" if more is None else f"about {more:,} more"
     return (
-        f"{a} and {b} are not separable by {count(decision.questions, 'question')}; "
-        f"{more} like these would be needed"
+        f"{a} and {b} are not separable by {count(questions, 'question')}; "
+        f"{much} like these would be needed"
     )
 
 
@@ -113,7 +112,10 @@ def undecided(results: Results) -> list[str]:
     several = len(results.judgings) > 1
     open_ = [each for each in results.decisions if each.decision is None and each.questions > 1]
     by = [f", judged by {each.judge} with {each.prompt}" if several else "" for each in open_]
-    return [f"{decided(each)}{who}." for each, who in zip(open_, by, strict=True)]
+    return [
+        f"{not_separable(each.a, each.b, each.questions, each.more)}{who}."
+        for each, who in zip(open_, by, strict=True)
+    ]
 
 
 def races(results: Results) -> list[str]:

@@ -162,8 +162,8 @@ def _items(battles: pd.DataFrame) -> pd.DataFrame:
 
 
 def _shares(tables: Floats) -> Floats:
-    total = tables.sum((1, 2), keepdims=True)
-    return np.divide(tables, total, out=np.full_like(tables, np.nan), where=total > 0)
+    total = np.broadcast_to(tables.sum((1, 2), keepdims=True), tables.shape)
+    return _over(tables, total)
 
 
 def _over(above: Floats, below: Floats) -> Floats:

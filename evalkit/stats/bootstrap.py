@@ -49,7 +49,8 @@ def interval(
     se = float(np.std(drawn, ddof=1))
     if se < NO_SPREAD:
         return Estimate(value, se)
-    below = (np.sum(drawn < value) + 0.5 * np.sum(np.isclose(drawn, value))) / len(drawn)
+    same = np.isclose(drawn, value)
+    below = (np.sum((drawn < value) & ~same) + 0.5 * np.sum(same)) / len(drawn)
     bias = float(ndtri(np.clip(below, 1 / len(drawn), 1 - 1 / len(drawn))))
     without = statistic(1 - np.eye(questions))
     off = np.nanmean(without) - without[~np.isnan(without)]

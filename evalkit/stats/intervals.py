@@ -63,6 +63,12 @@ def mean_outcome(outcomes: Floats, level: float = LEVEL) -> Estimate:
     return Estimate(p, se, float(expit(logit(p) - half)), float(expit(logit(p) + half)))
 
 
+def half_width(questions: int, level: float = LEVEL) -> float:
+    """How far from an end the middle of a win rate's interval lies at most: half won, half lost."""
+    z = float(ndtri(0.5 + level / 2))
+    return z * 0.5 / float(np.sqrt(questions))
+
+
 def wilson(successes: float, n: int, level: float = LEVEL) -> tuple[float, float]:
     """Wilson's score interval for a share of `successes` (a half counts) in `n` trials."""
     z = float(ndtri(0.5 + level / 2))
