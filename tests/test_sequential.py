@@ -5,14 +5,29 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from evalkit.records import place
+from evalkit.stats.eprocess import EProcesses, ShiftedEProcesses, always_valid
 from evalkit.stats.sequential import (
     ALPHA,
+    Comparisons,
     Decided,
-    EProcess,
+    Duels,
+    Race,
     decide,
     e_benjamini_hochberg,
-    race,
+    more_questions,
 )
+
+
+def race(outcomes):
+    """The models left, and after how many questions one was; `outcomes`: (n, M) in [0, 1]."""
+    running = Race(outcomes.shape[1])
+    for taken, row in enumerate(outcomes, 1):
+        running.take(row[:, None] - row[None, :])
+        if len(running.left) == 1:
+            return running.left, taken
+    return running.left, len(outcomes)
+
 
 outcomes = st.lists(st.sampled_from([-1.0, -0.5, 0.0, 0.5, 1.0]), max_size=60)
 
@@ -33,10 +48,11 @@ def test_it_stops_where_the_definition_says(d, found):
 
 @pytest.mark.parametrize(("d", "log_k"), [([0] * 50, 0.0), ([1, -1] * 50, -2.53087640)])
 def test_what_is_held_at_the_end(d, log_k):
-    process = EProcess()
+    process = EProcesses(1)
     for each in d:
-        process.take(each)
-    assert process.log_k == pytest.approx(log_k, abs=1e-8)
+        process.take([[each]])
+    assert process.log_k[0] == pytest.approx(log_k, abs=1e-8)
+    assert EProcesses(1).take(np.array(d)[:, None])[-1, 0] == pytest.approx(log_k, abs=1e-8)
 
 
 def test_a_tie_is_declared_only_inside_the_zone():
@@ -64,11 +80,14 @@ def test_what_comes_later_changes_no_decision(d, more):
 
 @given(outcomes)
 def test_a_bet_on_one_side_never_pays_for_the_other(d):
-    up = EProcess(1)
+    up = EProcesses(1, 1)
     for each in d:
-        assert 0 <= up.bet() <= 0.75
-        up.take(-abs(each))
-        assert up.log_k <= 0
+        up.take([[-abs(each)]])
+        assert up.log_k[0] <= 0
+    one, two = EProcesses(2, 1), ShiftedEProcesses([0.0, 0.0], 1)
+    both = np.stack([d, np.negative(d)], 1)
+    if len(d):
+        assert (one.take(both) == two.take(both)).all()
 
 
 @pytest.mark.parametrize("kind", ["fair coins", "with ties", "skewed"])
@@ -89,16 +108,83 @@ def test_looking_at_every_question_errs_at_most_as_often_as_it_says(kind):
 
 def test_an_outcome_outside_the_scale_is_refused():
     with pytest.raises(ValueError, match="not in"):
-        EProcess().take(1.01)
+        EProcesses(1).take([[1.01]])
 
 
 def test_many_pairs_take_more_than_one_pair_does():
-    assert e_benjamini_hochberg([np.log(21)]) == [True]
-    assert e_benjamini_hochberg([np.log(21), 0.0]) == [False, False]
-    assert e_benjamini_hochberg([np.log(41), 0.0]) == [True, False]
-    assert e_benjamini_hochberg([np.log(21), np.log(21)]) == [True, True]
-    assert e_benjamini_hochberg([0.0, np.log(25), np.log(35), 5.0]) == [False, False, False, True]
-    assert e_benjamini_hochberg([]) == []
+    def counted(*log_e):
+        return e_benjamini_hochberg(list(log_e)).tolist()
+
+    assert counted(np.log(21)) == [True]
+    assert counted(np.log(21), 0.0) == [False, False]
+    assert counted(np.log(41), 0.0) == [True, False]
+    assert counted(np.log(21), np.log(21)) == [True, True]
+    assert counted(0.0, np.log(25), np.log(35), 5.0) == [False, False, False, True]
+    assert counted() == []
+
+
+def test_pairs_that_are_looked_at_together_take_longer_each_and_stay_decided():
+    alone = decide([1] * 40).after
+    together = Comparisons(10)
+    sure = np.array([1.0] + [0.0] * 9)
+    after = next(n for n in range(1, 41) if together.take(sure))
+    assert after > alone == 7
+    assert together.found[0] == Decided(1, after)
+    for _ in range(20):
+        together.take(-sure)
+    assert together.found[0] == Decided(1, after) and together.open == list(range(1, 10))
+
+
+def test_of_many_true_ties_few_are_called_decided():
+    """200 runs of 20 pairs, all of them ties, looked at after each of 80 questions."""
+    dice = np.random.default_rng(8)
+    wrong = 0
+    for _ in range(200):
+        together = Comparisons(20)
+        for outcomes in dice.choice([-1.0, 0.0, 1.0], (80, 20)):
+            together.take(outcomes)
+        wrong += len(together.open) < 20
+    assert wrong / 200 <= ALPHA + 0.031
+
+
+def test_the_interval_that_is_always_valid_holds_at_every_look():
+    dice = np.random.default_rng(9)
+    for mean in (0.0, 0.4, -0.8):
+        missed = 0
+        for _ in range(150):
+            d = np.where(dice.random(60) < (1 + mean) / 2, 1.0, -1.0)
+            ends = [always_valid(d[:n]) for n in (5, 10, 20, 40, 60)]
+            missed += not all(low <= mean <= high for low, high in ends)
+        assert missed / 150 <= ALPHA + 0.036
+    assert always_valid([]) is None
+    low, high = always_valid([0.0] * 500)
+    assert -0.2 < low < 0 < high < 0.2
+
+
+def test_how_many_more_is_about_what_it_then_takes():
+    dice = np.random.default_rng(10)
+    d = dice.choice([-1.0, 1.0], 4000, p=[0.38, 0.62])
+    told = more_questions(d[:40], tie_zone=0)
+    took = decide(d).after - 40
+    assert told is not None and took > 0
+    assert more_questions([0.0, 0.0, 0.0], tie_zone=0) is None
+    assert more_questions([0.3], tie_zone=0) is None
+    close = [more_questions(dice.choice([-1.0, 1.0], 60, p=[0.4, 0.6])) for _ in range(20)]
+    far = [more_questions(dice.choice([-1.0, 1.0], 60, p=[0.48, 0.52])) for _ in range(20)]
+    large = [np.inf if each is None else each for each in far]
+    small = [np.inf if each is None else each for each in close]
+    assert np.median(small) < np.median(large)
+
+
+def test_models_that_met_the_same_third_one_are_compared_by_way_of_it():
+    duels = Duels([("base", "x"), ("base", "y")])
+    assert duels.models == ["base", "x", "y"] and not duels.unconnected
+    found = duels.outcomes([-1.0, 0.5])  # x won against base, y lost half
+    assert found[1, 0] == 1 and found[0, 2] == 0.5
+    assert found[1, 2] == pytest.approx(0.75) == -found[2, 1]
+    assert np.isnan(np.diag(found)).all()
+    assert duels.needed([1, 2]) == {0, 1} and duels.needed([0, 1]) == {0}
+    assert Duels([("a", "b"), ("c", "d")]).unconnected == ["a", "b", "c", "d"]
 
 
 def test_a_race_keeps_the_best_and_drops_the_others_early():
@@ -127,17 +213,19 @@ def test_a_pair_is_decided_in_the_order_of_the_places_whoever_is_shown_first():
     from evalkit.stats.battles import battles
     from evalkit.stats.sequential import decisions
 
+    ids = sorted((f"q{n}" for n in range(30)), key=place)
     rows = []
-    for n in range(30):
+    for n, id_ in enumerate(ids):
         scores = (9, 5) if n < 20 else (5, 9)  # a wins the first 20, b the last 10
-        rows.append(review(f"q{n}", ("a", "b"), scores))
-        rows.append(review(f"q{n}", ("b", "a"), scores[::-1]))
-    table = battles(map(Review.model_validate, rows), {f"q{n}": "generic" for n in range(30)}, "a")
-    (row,) = decisions(table, {f"q{n}": n for n in range(30)}).to_dict("records")
+        rows.append(review(id_, ("a", "b"), scores))
+        rows.append(review(id_, ("b", "a"), scores[::-1]))
+    table = battles(map(Review.model_validate, rows[::-1]), dict.fromkeys(ids, "generic"), "a")
+    (row,) = decisions(table).to_dict("records")
     assert (row["decision"], row["after"], row["questions"]) == ("a", 7, 30)
-    (turned,) = decisions(table, {f"q{n}": -n for n in range(30)}).to_dict("records")
-    assert (turned["decision"], turned["after"]) == ("b", 7)
-    assert decisions(battles([], {}), {}).empty
+    turned = table.assign(outcome=1 - table["outcome"])
+    (row,) = decisions(turned).to_dict("records")
+    assert (row["decision"], row["after"]) == ("b", 7)
+    assert decisions(battles([], {})).empty
 
 
 def test_the_sample_s_page_says_when_each_pair_was_certain(evalkit, tmp_path):
@@ -146,7 +234,7 @@ def test_the_sample_s_page_says_when_each_pair_was_certain(evalkit, tmp_path):
     assert evalkit("report").code == 0
     found = json.loads((tmp_path / "reports" / "sample.json").read_text())["decisions"]
     told = {row["b"]: (row["decision"], row["after"]) for row in found}
-    assert told["sample-vague"] == told["sample-null"] == ("a", 7)
+    assert told["sample-vague"] == told["sample-null"] == ("a", 8)  # of three pairs
     assert told["sample-brief"] == (None, 16)
     page = (tmp_path / "reports" / "sample.html").read_text()
-    assert page.count(">after 7<") == 2 and page.count(">not yet<") == 1
+    assert page.count(">after 8<") == 2 and page.count(">not yet, about ") == 1

@@ -9,6 +9,7 @@ import click
 
 from evalkit import __version__
 from evalkit.cli.answer import answer
+from evalkit.cli.compare import compare
 from evalkit.cli.demo import demo
 from evalkit.cli.evaluation import run as run_
 from evalkit.cli.imports import import_
@@ -30,7 +31,7 @@ evalkit {version}: a strong model as the judge between chatbots, with error bars
   questions  80 of our own; check, generate, ...    models  whom it can ask, at what price
   answer     ask chatbots; resumes                  import  other tools' data
   judge      compare answers; price first, resumes  run     all of it from one file
-  report     tables, charts, one page               demo    all of it, offline
+  report     tables, charts, one page               compare two models, every number
 
 Files lie in the current folder, or where -C says. evalkit VERB --help: what a verb takes."""
 
@@ -48,7 +49,7 @@ def verbs(ctx: click.Context) -> None:
         click.echo(WELCOME.format(version=__version__))
 
 
-for each in (answer, demo, import_, judge, models, questions, report, run_):
+for each in (answer, compare, demo, import_, judge, models, questions, report, run_):
     verbs.add_command(each)
 
 

@@ -55,7 +55,7 @@ def report(
     if raw and not as_csv:
         raise click.UsageError("--raw goes with --csv")
     workspace = open_workspace(given.folder)
-    bank = _only_bank(workspace) if bank is None else bank
+    bank = only_bank(workspace) if bank is None else bank
     if repair:
         workspace.repair(bank)
     found = found_in(workspace, bank, baseline, category_default)
@@ -146,7 +146,8 @@ def _pictures(found: "Results") -> dict[str, bytes]:
     return {ending: each.png for ending, each in zip(endings, pictures, strict=False)}
 
 
-def _only_bank(workspace: "Workspace") -> str:
+def only_bank(workspace: "Workspace") -> str:
+    """The bank that has reviews, where there is one such. Raises Missing."""
     judged = workspace.judged_banks()
     sample = [bank for bank in judged if bank == SAMPLE and workspace.is_shipped(bank)]
     own = [bank for bank in judged if bank not in sample] or judged

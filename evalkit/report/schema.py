@@ -365,7 +365,7 @@ class Results(BaseModel):
         return next(same, None)
 
     def pair(
-        self, of: RelativeScore | Comparison | LengthControlled, a: str | None, b: str
+        self, of: RelativeScore | Comparison | LengthControlled | Difference, a: str | None, b: str
     ) -> Pair | None:
         """The pair of two models under the judge and the prompt of the row `of`, if they met."""
         wanted = (of.judge, of.prompt, a, b)

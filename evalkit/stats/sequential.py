@@ -94,7 +94,8 @@ def e_benjamini_hochberg(log_e: npt.ArrayLike, alpha: float = ALPHA) -> npt.NDAr
     values = np.asarray(log_e, dtype=np.float64)
     m = len(values)
     order = np.argsort(-values, kind="stable")
-    passed = np.flatnonzero(values[order] >= np.log(m / alpha) - np.log(np.arange(1, m + 1)))
+    lines = np.log(m) - np.log(alpha) - np.log(np.arange(1, m + 1)) if m else values
+    passed = np.flatnonzero(values[order] >= lines)
     counted = np.zeros(m, dtype=np.bool_)
     counted[order[: passed[-1] + 1 if len(passed) else 0]] = True
     return counted
