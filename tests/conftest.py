@@ -31,13 +31,18 @@ def loopback_only():
     assert not REFUSED.exists(), f"left loopback: {REFUSED.read_text()}"
 
 
+def published(name):
+    """A folder of data that others published; they are no part of evalkit."""
+    folder = PUBLISHED / name
+    if not folder.is_dir():
+        pytest.skip(f"the published data are not at {folder}; own rows cover the same code")
+    return folder
+
+
 @pytest.fixture(scope="session")
 def vicuna_blog():
-    """The published answers and reviews of the Vicuna evaluation; they are no part of evalkit."""
-    folder = PUBLISHED / "vicuna-blog-eval"
-    if not folder.is_dir():
-        pytest.skip(f"the published Vicuna data are not at {folder}; own rows cover the same code")
-    return folder
+    """The published answers and reviews of the Vicuna evaluation."""
+    return published("vicuna-blog-eval")
 
 
 @dataclass

@@ -155,10 +155,9 @@ def pooled(battles: pd.DataFrame) -> pd.DataFrame:
 
 def _items(battles: pd.DataFrame) -> pd.DataFrame:
     """Verdicts: a row an item, a column a judge with a prompt, NaN where it gave none."""
-    table = by_question(battles).pivot_table(
-        index=["a", "b", "question"], columns=["judge", "prompt"], values="outcome"
-    )
-    return table.apply(lambda column: verdicts(column.to_numpy(np.float64)))
+    items = by_question(battles)
+    items["verdict"] = verdicts(items["outcome"].to_numpy(np.float64))
+    return items.pivot(index=["a", "b", "question"], columns=["judge", "prompt"], values="verdict")
 
 
 def _shares(tables: Floats) -> Floats:
