@@ -127,7 +127,7 @@ def test_55_a_report_where_all_of_these_come_together(tmp_path, monkeypatch):
     change(monkeypatch, {**ASCII, "COLUMNS": "20", "TERM": "dumb", "HOME": None})
     ran = spawn(*REPORT, "--baseline", "b\x1b[31m", cwd=tmp_path, encoding="utf-8")
     assert ran.code == 0, ran.err
-    assert len(ran.out.splitlines()) == 6
+    assert len(ran.out.splitlines()) == 7
     assert "\x1b" not in ran.out + ran.err
     assert all(line.startswith("evalkit: ") for line in ran.err.splitlines()), ran.err
     assert "模型" in computed(tmp_path)["models"]

@@ -186,7 +186,7 @@ def test_programs_get_one_object(judge):
     (own,) = told.pop("judges")
     assert told == {
         "schema": 1, "verb": "judge", "status": "done", "bank": "mine", "done": 6, "owed": 0,
-        "unreadable": 0, "calls": 6, "usd": 0.0, "alarms": [],
+        "unreadable": 0, "calls": 6, "saved": 0, "usd": 0.0, "alarms": [],
         "files": ["reviews/mine/j.pair-scores.jsonl"],
         "next": "evalkit report --open --bank mine --baseline base",
     }  # fmt: skip
@@ -317,8 +317,8 @@ def test_the_pull_of_the_first_place_is_measured_and_taken_out(evalkit, tmp_path
         assert evalkit(*run, "--judge", f"{server.url}#both").code == 0
         assert evalkit(*run, "--judge", f"{server.url}#one", "--orders", "fixed").code == 0
     found = report(evalkit)
-    (effect,) = found["order_effects"]
-    assert effect["judge"] == "both" and effect["items"] == number
+    (effect,) = (card for card in found["judge_card"] if card["judge"] == "both")
+    assert effect["items"] == number
     assert effect["effect_low"] <= pull <= effect["effect_high"]
     assert effect["effect_high"] - effect["effect_low"] < 0.25
     assert effect["flips_to_first"] > 20 and effect["flips_to_second"] == 0

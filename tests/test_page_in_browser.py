@@ -155,7 +155,10 @@ def test_the_page_of_the_sample_says_what_it_is_and_how_far_its_judge_can_be_tru
     assert tab.locator("#judge h2").inner_text() == "The judge"
     rows = tab.locator("#judge table").last.locator("tbody tr").all_inner_texts()
     assert len(rows) == 4 and all("0 of 2" in row and "as it must be" in row for row in rows)
-    assert tab.locator(".alarms").count() == 0
+    assert tab.locator("[role=alert] li").all_inner_texts() == sample().alarms
+    assert len(sample().alarms) == 1 and sample().alarms[0].startswith("sample-null: ")
+    marked = tab.locator("#answers tr", has=tab.locator(".alarm"))
+    assert [row.split()[0] for row in marked.all_inner_texts()] == ["sample-null"]
 
 
 def test_an_alarm_stands_above_everything_and_is_text(show):
@@ -281,7 +284,10 @@ def test_on_paper_no_table_is_cut_off(show):
     tab.emulate_media(media="print")
     tab.evaluate("document.querySelectorAll('details').forEach(each => { each.open = true })")
     widths = "all => all.map(each => each.scrollWidth - each.clientWidth)"
-    assert set(tab.locator(".wide").evaluate_all(widths)) == {0}
+    names = "all => all.map(each => each.getAttribute('aria-label'))"
+    tables = tab.locator(".wide")
+    cut = zip(tables.evaluate_all(names), tables.evaluate_all(widths), strict=True)
+    assert [(name, width) for name, width in cut if width] == []
 
 
 # The contrast of an element's text to what lies behind it, after WCAG 2.2.

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from evalkit.cli import answer, calls, judge, report
+from evalkit.cli.shown import Wanted, shown_of
 from evalkit.cli.verb import (
     Everywhere,
     note,
@@ -69,8 +70,8 @@ def demo(given: Everywhere, place: str, open_page: bool) -> None:
     answered, _, stopped = calls.perform(planned(), planned, catalog, limits)
     note(f"  answers  {_done(answered)}   answers/{report.SAMPLE}/")
     judges = tuple(_recorded(workspace.shipped / "reviews" / report.SAMPLE))
-    wanted = judge.Wanted(report.SAMPLE, judges, baseline=BASELINE)
-    shown = judge.shown_of(workspace, wanted, questions)
+    wanted = Wanted(report.SAMPLE, judges, baseline=BASELINE)
+    shown = shown_of(workspace, wanted, questions)
     planned = judge.plans_of(workspace, wanted, shown)
     reviewed, run, stopped_too = calls.perform(planned(), planned, catalog, limits)
     if stopped or stopped_too or run.error:

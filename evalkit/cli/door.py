@@ -32,7 +32,7 @@ evalkit {version}: a strong model as the judge between chatbots, with error bars
   answer     ask chatbots; resumes                  import  other tools' data
   judge      compare answers; price first, resumes  run     all of it from one file
   report     tables, charts, one page               compare two models, every number
-
+  demo       all of it, offline
 Files lie in the current folder, or where -C says. evalkit VERB --help: what a verb takes."""
 
 

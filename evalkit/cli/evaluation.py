@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from evalkit.cli import answer, calls, judge, report
+from evalkit.cli.shown import Wanted
 from evalkit.cli.verb import (
     Everywhere,
     filed,
@@ -108,7 +109,7 @@ def _parts(
         if max(part.code for part in made.values()) > 1:
             break
         left = None if limits.budget is None else max(0.0, limits.budget - spent)
-        wanted = judge.Wanted(
+        wanted = Wanted(
             evaluation.bank,
             tuple(calls.models_of(catalog, [each.model], calls.Way(), "--judge")),
             prompt=each.prompt,

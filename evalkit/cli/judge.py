@@ -1,14 +1,14 @@
 """evalkit judge: have a strong model compare the answers."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from evalkit.cli import calls
 from evalkit.cli.preflight import preflight, said
+from evalkit.cli.shown import CANARIES, Shown, Wanted, shown_of
 from evalkit.cli.verb import (
     Everywhere,
     filed,
@@ -22,65 +22,15 @@ from evalkit.cli.verb import (
     show,
     tell,
 )
-from evalkit.errors import Missing, Unknown, count
+from evalkit.errors import Missing, count
 
 if TYPE_CHECKING:
     from evalkit.catalog import Catalog, Model
     from evalkit.cli.calls import Limits, Outcome, Plan, Way
     from evalkit.judge.judging import Judging
-    from evalkit.judge.showings import Orders, Pair, Showing
-    from evalkit.prompts import JudgePrompt
     from evalkit.records import Answer, Question, Review
-    from evalkit.stats.battles import Same
     from evalkit.until import Until
     from evalkit.workspace import Workspace
-
-PROMPT = "pair-scores"
-CANARIES = 8  # two of each kind
-
-
-@dataclass(frozen=True)
-class Wanted:
-    """What the user asked for."""
-
-    bank: str
-    judges: "tuple[Model, ...]"
-    prompt: str | None = None
-    """None: `PROMPT`, in the language of the bank."""
-    baseline: str | None = None
-    """None: ChatGPT, by any of its names."""
-    pairs: tuple[str, ...] = ()
-    orders: "Orders | None" = None
-    """None: both; with `until`: the other one only for a part."""
-    samples: int = 1
-    again: bool = False
-    canaries: int = CANARIES
-    limit: int | None = None
-    seed: int = 0
-    structured: bool | None = None
-    """None: where the catalogue says that the service can."""
-    until: "Literal['decided', 'best'] | None" = None
-    """None: everything is judged."""
-    alpha: float = 0.05
-    tie_zone: float = 5.0
-    """Points of win rate."""
-
-
-@dataclass(frozen=True)
-class Shown:
-    """What every judge of a run is shown."""
-
-    orders: "Orders"
-
-    prompt_name: str
-    prompt: "JudgePrompt"
-    pairs: "list[Pair]"
-    showings: "list[Showing]"
-    canaries: int
-    identical: int
-    ties_by_rule: "list[Same]"
-    """Questions on which two of the models gave the same answer."""
-    unanswered: dict[str, int]
 
 
 @click.command(short_help="Have a strong model compare the answers.")
@@ -244,72 +194,6 @@ def plans_of(workspace: "Workspace", wanted: Wanted, shown: "Shown") -> "Callabl
         return plans
 
     return planned
-
-
-def shown_of(workspace: "Workspace", wanted: Wanted, questions: "list[Question]") -> Shown:
-    """What there is to judge. Raises Missing or Unknown where there is nothing."""
-    from evalkit import answer
-    from evalkit.judge import canaries, showings
-
-    name, prompt = _prompt(workspace, wanted.prompt, questions)
-    for category in sorted({question.category for question in questions} - set(prompt.rubrics)):
-        raise Unknown(f"rubric in {name} for the category", category, prompt.rubrics)
-    standing = answer.standing(questions, workspace.answers(wanted.bank))
-    models = {row.model for row in standing}
-    compared = showings.pairs(models, wanted.baseline, wanted.pairs)
-    orders = wanted.orders or ("plan" if wanted.until else "both")
-    plan = showings.plan(
-        answer.spread(questions, wanted.limit),
-        standing,
-        compared,
-        shows=prompt.shows,
-        orders=orders,
-        samples=wanted.samples,
-        again=wanted.again,
-        seed=wanted.seed,
-    )
-    tests = canaries.canaries(
-        questions,
-        standing,
-        compared[0][0],
-        wanted.canaries,
-        shows=prompt.shows,
-        seed=wanted.seed,
-    )
-    _check_goal(wanted, prompt, compared)
-    if not plan.showings and not plan.identical:
-        raise Missing("no question was answered by both models of a pair. See: evalkit report")
-    every = [*tests, *plan.showings] if plan.showings else []
-    ties = showings.identical(standing)
-    found = (every, len(tests), plan.identical, ties, plan.unanswered)
-    return Shown(orders, name, prompt, compared, *found)
-
-
-def _check_goal(wanted: Wanted, prompt: "JudgePrompt", compared: "Sequence[Pair]") -> None:
-    if wanted.until is None:
-        return
-    if prompt.shows != 2:
-        raise Missing("--until compares two answers, and this prompt shows one at a time")
-    from evalkit.stats.sequential import Duels
-
-    if wanted.until == "best" and (lone := Duels(compared).unconnected):
-        raise Missing(
-            f"--until best: {', '.join(lone)} cannot be compared with each of the others. "
-            "Give --pairs all, or one --baseline that all of them meet"
-        )
-
-
-def _prompt(
-    workspace: "Workspace", name: str | None, questions: "list[Question]"
-) -> "tuple[str, JudgePrompt]":
-    prompts = judge_prompts(workspace)
-    if name is None:
-        languages = {question.language for question in questions}
-        own = f"{PROMPT}-{languages.pop()}" if len(languages) == 1 else PROMPT
-        name = own if own in prompts else PROMPT
-    if name not in prompts:
-        raise Unknown("prompt", name, prompts, "A prompt is a file prompts/judge/NAME.yaml")
-    return name, prompts[name]
 
 
 def _asking(

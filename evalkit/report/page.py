@@ -50,7 +50,7 @@ def _environment() -> Environment:
     )
     environment.filters |= {"percent": _percent, "interval": _interval, "number": _number}
     environment.filters |= {"shortened": _shortened, "verbatim": _verbatim, "dollars": in_dollars}
-    environment.filters |= {"certain": certain, "decimals": _decimals}
+    environment.filters |= {"certain": certain, "decimals": _decimals, "whole": _whole}
     return environment
 
 
@@ -84,6 +84,10 @@ def _percent(fraction: float | None, digits: int = 1) -> str:
 
 def _interval(bounds: tuple[float | None, float | None], times: float = 100) -> str:
     return interval(*bounds, times)
+
+
+def _whole(bounds: tuple[float | None, float | None]) -> str:
+    return interval(*bounds, 100, digits=0)
 
 
 def _decimals(bounds: tuple[float | None, float | None]) -> str:

@@ -39,12 +39,12 @@ CANARIES = {
 
 
 DETECTORS = {
-    "identical": "repeats another of its own answers",
-    "judge_talk": "speaks to a judge",
-    "relevance_lift": "takes up its question's words, over other questions'",
-    "copied": "is another model's, word for word",
+    "identical": "repeats",
+    "judge_talk": "to a judge",
+    "relevance_lift": "on topic",
+    "copied": "copied",
 }
-"""What each detector measures of an answer."""
+"""The heading of each detector's column."""
 
 
 def interval(low: float | None, high: float | None, times: float = 1, digits: int = 1) -> str:
@@ -59,7 +59,7 @@ def certain(decision: DecisionOfPair | None) -> str:
     if decision is None:
         return ""
     if decision.decision is None:
-        return "not yet" + (f", about {decision.more:,} more" if decision.more else "")
+        return "not yet"
     return f"{'tie ' if decision.decision == 'tie' else ''}after {decision.after}"
 
 
