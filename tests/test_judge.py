@@ -140,6 +140,23 @@ def test_samples_are_asked_each():
     assert Counter(each.sample for each in found) == {0: 4, 1: 4, 2: 4}
 
 
+@pytest.mark.parametrize(("number", "again"), [(20, 20), (100, 30), (400, 40)])
+def test_a_tenth_and_at_least_thirty_are_asked_again_in_their_first_order(number, again):
+    questions = bank(number)
+    rows = answers(questions, ("a", "b"))
+    once = plan(questions, rows, [("a", "b")]).showings
+    found = plan(questions, rows, [("a", "b")], again=True).showings
+    more = [each for each in found if each.sample == 1]
+    assert len(more) == again == len({each.question.id for each in more})
+    assert [each for each in found if each.sample == 0] == once
+    firsts = {}
+    for each in once:
+        firsts.setdefault(each.question.id, each.shown)
+    assert all(firsts[each.question.id] == each.shown for each in more)
+    alone = plan(questions, rows, [("a", "b")], shows=1, again=True).showings
+    assert sum(each.sample == 1 for each in alone) == 2 * again
+
+
 def test_of_several_samples_of_an_answer_the_first_is_judged():
     rows = [
         Answer.model_validate(answer("q0", model, f"{model} {n}", sample=n))

@@ -177,6 +177,33 @@ def test_what_follows_from_a_reply_is_asked_after_it(perform):
             )
 
 
+def test_what_is_not_wanted_any_more_is_not_called_and_what_is_under_way_is_kept(perform):
+    with serving(Behaviour(latency=(0.05, 0.05))) as server:
+        one = work(server, 40, kept := [])
+        one.wanted = lambda request: len(kept) < 10 or request.about[0] == "q39"
+        run = perform(one, concurrency=8)
+        assert len(server.calls) == len(kept) == one.calls
+    assert 10 <= len(kept) <= 10 + 8
+    assert "q39" in abouts(kept) and not run.stops and not one.failed
+
+
+def test_a_call_that_is_not_wanted_any_more_is_not_tried_again(perform):
+    with serving(Behaviour(script=["500", "500", "500"])) as server:
+        one = work(server, 1)
+        one.wanted = lambda _: len(server.calls) < 2
+        perform(one)
+        assert len(server.calls) == 2 and not one.failed
+
+
+def test_a_request_that_is_given_up_is_heard_of(perform):
+    with serving(Behaviour(by_text={"q1 ": "400"})) as server:
+        one = work(server, 3)
+        lost = []
+        one.lost = lambda request: lost.append(request.about)
+        perform(one)
+    assert lost == [("q1",)] and one.kept == 2
+
+
 def test_nothing_to_ask_is_no_call(perform):
     with serving() as server:
         run = perform(work(server, 0))

@@ -101,6 +101,11 @@ class _ByGap:
     sure: bool
     """Whether there is a gap at all: only then do shares of it mean something."""
 
+    @property
+    def shrunken(self) -> bool:
+        """Whether the win rates could be drawn together."""
+        return any(row.win_rate_b_shrunken is not None for row in self.rows)
+
 
 def _by_gap(results: Results, rows: list[PairInCategory]) -> _ByGap:
     pair = results.pair(rows[0], rows[0].a, rows[0].b)

@@ -122,14 +122,14 @@ def races(results: Results) -> list[str]:
     """Which model is the best, in a sentence for each judge and prompt."""
     told = []
     for race in results.races:
-        by = f"By {race.judge} with {race.prompt}: " if len(results.races) > 1 else ""
+        after = f"after {count(race.after, 'question')}"
+        by = f", judged by {race.judge} with {race.prompt}" if len(results.races) > 1 else ""
         if len(race.left) == 1:
-            told.append(f"{by}{race.left[0]} is the best: certain after {race.after} questions.")
+            told.append(f"{race.left[0]} is the best{by}: certain {after}.")
         elif len(race.left) == len(_contestants(results, race)):
-            told.append(f"{by}after {race.after} questions each of them may still be the best.")
+            told.append(f"Each of them may still be the best{by}, {after}.")
         else:
-            names = " or ".join(race.left)
-            told.append(f"{by}the best is {names}: certain after {race.after} questions.")
+            told.append(f"The best is {' or '.join(race.left)}{by}: certain {after}.")
     return told
 
 
