@@ -129,6 +129,19 @@ def test_the_interval_is_that_of_scipy():
     assert [found.low, found.high] == pytest.approx([low, high], abs=0.02)
     assert found.se == pytest.approx(theirs.standard_error, rel=0.03)
 
+    def spread(weights):
+        share = weights / weights.sum(1, keepdims=True)
+        return np.sqrt(share @ values**2 - (share @ values) ** 2)
+
+    found = bootstrap.interval(spread, 60, resamples=20_000)
+    theirs = scipy_bootstrap(
+        (values,), np.std, n_resamples=20_000, method="BCa", rng=np.random.default_rng(5)
+    )
+    low, high = theirs.confidence_interval
+    assert [found.low, found.high] == pytest.approx([low, high], abs=0.02)
+    plain = np.quantile(spread(bootstrap.draws(60, 20_000)), [0.025, 0.975])
+    assert abs(found.low - plain[0]) > 0.04  # the correction is no trifle here
+
 
 def test_rows_that_share_a_question_make_nothing_surer():
     dice = np.random.default_rng(6)

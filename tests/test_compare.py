@@ -216,6 +216,18 @@ def test_a_judge_that_is_asked_again_is_told_how_often_it_says_the_same(evalkit,
     assert card["repeated_low"] < 0.9 < card["repeated_high"]
 
 
+def test_a_judge_that_refuses_is_told_apart_from_one_that_cannot_be_read(evalkit, tmp_path):
+    workspace(tmp_path, 6, models=("a", "b"), scores=lambda _, n: (7, 8) if n > 1 else None)
+    path = tmp_path / "reviews" / "mine" / "judge.pair-scores.jsonl"
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    for row in rows:
+        if row["scores"] is None and row["question"] == "q0":
+            row["unreadable"] = "refused"
+    write_lines(path, rows)
+    (card,) = numbers(evalkit)["judge_card"]
+    assert (card["refused"], card["unreadable"]) == (2, pytest.approx(4 / 12))
+
+
 def test_the_longer_answer_is_counted_where_there_is_one_and_a_winner(evalkit, tmp_path):
     def text(model, n):
         return "word " * (10 + (model == "b") * (n % 3))

@@ -18,7 +18,7 @@ def drawn(n, seed=0, theta=-0.4, phi=-1.0, psi=2.0):
     dice = np.random.default_rng(seed)
     difficulty = dice.uniform(0, 1, n)
     longer = dice.normal(100, 300, n)
-    p = expit(theta + phi * np.tanh(longer / longer.std()) + psi * (difficulty - difficulty.mean()))
+    p = expit(theta + phi * np.tanh(longer / 300) + psi * (difficulty - 0.5))
     return (dice.random(n) < p).astype(float), longer, difficulty
 
 
@@ -36,9 +36,10 @@ def test_the_fit_is_the_maximum_of_the_likelihood():
     assert found.length_effect == pytest.approx(-at[1], abs=1e-4)
 
 
-def test_the_standard_error_is_that_of_new_questions():
-    """Against the spread over 400 banks drawn anew."""
-    found = [controlled(*drawn(150, seed)).rate for seed in range(400)]
+@pytest.mark.parametrize("psi", [2.0, 5.0])
+def test_the_standard_error_is_that_of_new_questions(psi):
+    """Against the spread over 600 banks drawn anew."""
+    found = [controlled(*drawn(150, seed, psi=psi)).rate for seed in range(600)]
     spread = np.std([each.value for each in found])
     assert np.mean([each.se for each in found]) == pytest.approx(spread, rel=0.08)
 
@@ -121,6 +122,22 @@ def test_small_groups_are_drawn_to_the_mean_and_large_ones_are_not():
     large = {f"c{n}": np.tile([0.0, 1.0, float(n % 2)], 400) for n in range(8)}
     for name, each in shrunken_means(large).items():
         assert each.value == pytest.approx(large[name].mean(), abs=0.005)
+
+
+@pytest.mark.parametrize("wins", [(2, 4, 5, 6, 9), (5, 5, 5, 5, 6)])
+def test_shrinkage_by_hand(wins):
+    """Five groups of ten: V pooled, the prior's variance what the means vary beyond it."""
+    groups = {str(n): np.repeat([1.0, 0.0], [w, 10 - w]) for n, w in enumerate(wins)}
+    means = np.array(wins) / 10
+    v = sum(10 * p * (1 - p) for p in means) / 45 / 10
+    prior = max(0.0, means.var(ddof=1) - v)
+    assert (prior > 0) == (wins[0] == 2)
+    b = v / (v + prior) * 2 / 4
+    value = means - b * (means - means.mean())
+    variance = v * (1 - b * 4 / 5) + 2 / 2 * b**2 * (means - means.mean()) ** 2
+    found = list(shrunken_means(groups).values())
+    assert [each.value for each in found] == pytest.approx(value)
+    assert [each.se for each in found] == pytest.approx(np.sqrt(variance))
 
 
 def test_shrunken_intervals_hold():

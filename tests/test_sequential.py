@@ -55,6 +55,12 @@ def test_what_is_held_at_the_end(d, log_k):
     assert EProcesses(1).take(np.array(d)[:, None])[-1, 0] == pytest.approx(log_k, abs=1e-8)
 
 
+def test_what_a_sure_winner_holds_by_hand():
+    held = EProcesses(1).take(np.ones((8, 1)))[:, 0]  # bets of 0, 1/2, 2/3, then 3/4 at most
+    by_hand = np.cumprod([1, 3 / 2, 5 / 3, 7 / 4, 7 / 4, 7 / 4, 7 / 4, 7 / 4])
+    assert np.exp(held) == pytest.approx(by_hand)
+
+
 def test_a_tie_is_declared_only_inside_the_zone():
     dice = np.random.default_rng(0)
     even = dice.choice([-0.5, 0.0, 0.5], 3000)
@@ -137,6 +143,16 @@ def test_pairs_that_are_looked_at_together_take_longer_each_and_stay_decided():
     assert together.found[0] == Decided(1, after) and together.open == list(range(1, 10))
 
 
+def test_the_evidence_of_a_decided_pair_stays_and_helps_the_others():
+    together = Comparisons(2)
+    for _ in range(10):
+        together.take([1, 0])
+    assert together.open == [1]
+    after = next(n for n in range(1, 20) if together.take([-1, 1]))
+    assert after == 7  # as if it were alone: both are counted
+    assert together.found[0].decision == 1 and together.taken.tolist() == [8, 17]
+
+
 def test_of_many_true_ties_few_are_called_decided():
     """200 runs of 20 pairs, all of them ties, looked at after each of 80 questions."""
     dice = np.random.default_rng(8)
@@ -170,6 +186,8 @@ def test_how_many_more_is_about_what_it_then_takes():
     took = decide(d).after - 40
     assert told is not None and took > 0
     assert more_questions([0.0, 0.0, 0.0], tie_zone=0) is None
+    even = decide([0.5, -0.5] * 2000, tie_zone=0.2).after - 20
+    assert more_questions([0.5, -0.5] * 10, tie_zone=0.2) == pytest.approx(even, rel=0.5)
     assert more_questions([0.3], tie_zone=0) is None
     close = [more_questions(dice.choice([-1.0, 1.0], 60, p=[0.4, 0.6])) for _ in range(20)]
     far = [more_questions(dice.choice([-1.0, 1.0], 60, p=[0.48, 0.52])) for _ in range(20)]
@@ -227,6 +245,7 @@ def test_a_pair_is_decided_in_the_order_of_the_places_whoever_is_shown_first():
     turned = table.assign(outcome=1 - table["outcome"])
     (row,) = decisions(turned).to_dict("records")
     assert (row["decision"], row["after"]) == ("b", 7)
+    assert 0.5 < row["low"] < row["high"] <= 1
     assert decisions(battles([], {})).empty
 
 

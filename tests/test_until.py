@@ -91,6 +91,11 @@ def test_a_pair_that_is_decided_is_asked_no_more_and_the_page_says_the_same(
     found = {row["b"]: row for row in report(evalkit)["decisions"]}
     assert (found["good"]["decision"], found["good"]["after"]) == ("b", after)
     assert found["even"]["decision"] is None
+    page = (tmp_path / "reports" / "mine.html").read_text()
+    told = f"good against base was judged on {after} of 60 questions. If judging ended because of"
+    assert told in page and page.count("If judging ended because of") == 1
+    low, high = (100 * found["good"][end] for end in ("low", "high"))
+    assert f"for the win rate [{low:.1f}, {high:.1f}] holds" in page and low > 50
     values = json.loads(until(server, "--dry-run", "--json").out)
     assert values["saved"] + len(rows) == values["saved"] + values["done"]
     assert values["owed"] == 0 and values["saved"] > 50
@@ -164,6 +169,31 @@ def test_ties_by_rule_count_for_the_decision(until, evalkit, tmp_path):
     assert found["decision"] == "b" and found["after"] > 20
     assert {row["question"] for row in rows_of(tmp_path)}.isdisjoint(first)
     assert f"certain after {found['after']} questions" in ran.err
+
+
+def test_a_reply_that_is_read_at_the_second_try_decides_then(until, tmp_path):
+    bank(tmp_path, models=("base", "good"))
+    sound = strengths(base=5, good=8)
+
+    def judge(body):
+        return sound(body) if len(body["messages"]) > 2 else "Both have their merits."
+
+    with serving(Behaviour(text=judge)) as server:
+        ran = until(server, "--concurrency", 1, "--orders", "coin")
+    assert any("good is better than base: certain after 7" in line for line in ran.lines), ran.err
+    assert len(rows_of(tmp_path)) == 14
+
+
+def test_the_bar_counts_what_is_still_wanted(until, tmp_path, monkeypatch):
+    from evalkit.cli import running
+
+    works = []
+    real = running.perform
+    monkeypatch.setattr(running, "perform", lambda run: works.extend(run.works) or real(run))
+    bank(tmp_path, models=("base", "good"))
+    with serving(Behaviour(text=strengths(base=5, good=8))) as server:
+        until(server, "--concurrency", 1, "--orders", "coin")
+    assert [(work.kept, work.owed) for work in works] == [(7, 7)]
 
 
 def test_a_question_that_cannot_be_asked_is_passed_over(until, tmp_path):
