@@ -119,6 +119,9 @@ def test_a_dry_run_says_what_it_would_cost_and_sends_and_writes_nothing(judge, t
     assert tree(tmp_path) == before
     assert ran.lines[0] == "bank mine · m against base · prompt pair-scores · orders: both"
     assert ran.lines[1] == "  6 reviews + 3 canaries by each judge"
+    assert ran.lines[2] == (
+        "  what it buys: the win rate of a pair to within 57 points (95%), or closer"
+    )
     assert ran.lines[-1] == "nothing was sent."
 
 

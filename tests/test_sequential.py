@@ -188,6 +188,8 @@ def test_how_many_more_is_about_what_it_then_takes():
     assert more_questions([0.0, 0.0, 0.0], tie_zone=0) is None
     even = decide([0.5, -0.5] * 2000, tie_zone=0.2).after - 20
     assert more_questions([0.5, -0.5] * 10, tie_zone=0.2) == pytest.approx(even, rel=0.5)
+    ahead = decide([0.5, 0.5, -0.5] * 2000, tie_zone=0.2).after - 9
+    assert more_questions([0.5, 0.5, -0.5] * 3, tie_zone=0.2) == pytest.approx(ahead, rel=0.5)
     assert more_questions([0.3], tie_zone=0) is None
     close = [more_questions(dice.choice([-1.0, 1.0], 60, p=[0.4, 0.6])) for _ in range(20)]
     far = [more_questions(dice.choice([-1.0, 1.0], 60, p=[0.48, 0.52])) for _ in range(20)]
