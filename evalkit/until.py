@@ -101,15 +101,18 @@ class Until:
         self._comparisons = Comparisons(len(pairs), goal.alpha, goal.tie_zone)
         self._race = Race(len(self._duels.models), goal.alpha)
         self._needed = set(range(len(pairs)))
+        self._ended: dict[int, int] = {}
+        """Pair -> questions that were taken when it was not wanted any more."""
         for review in judging.complete():
             self._came(review)
+        self._saved_before = 0
         self.known: list[News] = []
         """What was certain before a call was made."""
-        self.spared = 0
-        """Replies that turned out not to be wanted since this began."""
         self._settle([cell for cell, owed in self._open.items() if not owed])
         self._advance(self.known.append)
-        self._spared_before = self._spared()
+        self._saved_before = self.saved
+        self.spared = 0
+        """Reviews that turned out not to be wanted since this began."""
 
     # -- as Judging
 
@@ -121,7 +124,18 @@ class Until:
     @property
     def saved(self) -> int:
         """Reviews that have not come and need not come."""
-        return self._spared()
+        return sum(
+            len(owed) for (_, pair), owed in self._open.items() if self._at[pair] in self._ended
+        )
+
+    @property
+    def beyond(self) -> int:
+        """Reviews that were under way when it was certain: kept, and not used to decide."""
+        return sum(
+            len(reviews)
+            for (id_, pair), reviews in self._reviews.items()
+            if self._row[id_] >= self._ended.get(self._at[pair], len(self._questions))
+        )
 
     def complete(self) -> list[Review]:
         """The reviews that are here."""
@@ -220,37 +234,33 @@ class Until:
             news = self._decide(outcomes) if self._goal.what == "decided" else self._drop(outcomes)
             for each in news:
                 told(each)
-            if news and told is self._told:
-                self.spared = self._spared() - self._spared_before
 
     def _decide(self, outcomes: Floats) -> list[News]:
         new = self._comparisons.take(outcomes)
-        self._needed = set(self._comparisons.open)
+        self._want(set(self._comparisons.open))
         news = []
         for number in new:
             found = self._comparisons.found[number]
             assert found is not None, "a decided pair without its decision"
             what = NAMES[found.decision]
             a, b = self._duels.pairs[number]
-            news.append(News(what, a, b, found.after, len(self._needed), self._spared()))
+            news.append(News(what, a, b, found.after, len(self._needed), self.saved))
         return news
 
     def _drop(self, outcomes: Floats) -> list[News]:
         out = self._race.take(self._duels.outcomes(outcomes))
         left = self._race.left
-        self._needed = self._duels.needed(left) if len(left) > 1 else set()
+        self._want(self._duels.needed(left) if len(left) > 1 else set())
         names = [(WORSE, self._duels.models[k]) for k in out]
         if out and len(left) == 1:
             names.append((BEST, self._duels.models[left[0]]))
-        return [News(w, a, None, self._next, len(left), self._spared()) for w, a in names]
+        return [News(w, a, None, self._next, len(left), self.saved) for w, a in names]
 
-    def _spared(self) -> int:
-        """Replies that have not come and are not wanted any more."""
-        return sum(
-            len(owed)
-            for (_, pair), owed in self._open.items()
-            if self._at[pair] not in self._needed
-        )
+    def _want(self, needed: set[int]) -> None:
+        self._ended |= dict.fromkeys(self._needed - needed, self._next)
+        if needed != self._needed:
+            self._needed = needed
+            self.spared = self.saved - self._saved_before
 
 
 def _cell(showing: Showing) -> Cell:

@@ -110,6 +110,7 @@ def test_calls_beyond_the_stop_are_kept_and_change_no_decision(until, evalkit, t
     (found,) = report(evalkit)["decisions"]
     assert found["decision"] == "b" and found["after"] == 7
     assert 7 < len(rows) <= 7 + 16
+    assert f"{len(rows) - 7} beyond the stop" in ran.out
     assert len(rows) == ran_done(ran)
 
 

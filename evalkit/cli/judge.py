@@ -239,6 +239,8 @@ def _words(seen: dict[str, Any]) -> list[str]:
         said.append(f"canaries {seen['canaries'] - seen['canaries_missed']}/{seen['canaries']}")
     if seen["saved"]:
         said.append(f"saved {count(seen['saved'], 'call')}")
+    if seen["beyond"]:
+        said.append(f"{seen['beyond']} beyond the stop")
     return [" · ".join(said)]
 
 
@@ -258,6 +260,7 @@ def _counts(plan: "Plan") -> dict[str, Any]:
         "canaries_missed": sum(row.missed for row in tests),
         "alarms": list(alarms(tests)),
         "saved": plan.until.saved if plan.until else 0,
+        "beyond": plan.until.beyond if plan.until else 0,
         "undecided": _undecided(plan),
         "tokens_in": round(plan.estimate.input),
         "tokens_out": round(plan.estimate.output),
