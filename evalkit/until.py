@@ -185,6 +185,13 @@ class Until:
             self._settled(cell, np.nan)
             self._advance(self._told)
 
+    @property
+    def contenders(self) -> list[str]:
+        """Where the best is wanted and not known: the models that may be it."""
+        if self._goal.what != "best" or len(self._race.left) == 1:
+            return []
+        return [self._duels.models[k] for k in self._race.left]
+
     def undecided(self) -> list[tuple[str, str, int, int | None]]:
         """Each pair that is not decided: its models, its outcomes, about how many more it takes."""
         found = []

@@ -385,3 +385,27 @@ def test_debug_shows_where_a_users_mistake_was_found(tmp_path):
     ran = spawn("report", "--bank", "nope", "--debug", cwd=tmp_path)
     assert "Traceback" in ran.err
     assert "Traceback" not in spawn("report", "--bank", "nope", cwd=tmp_path).err
+
+
+PLAIN = {
+    "judge", "prompt", "model", "models", "a", "b", "bank", "category", "questions", "items",
+    "judges", "answers", "reviews", "served", "empty", "unreadable", "calls", "canary", "alarm",
+    "sum_a", "sum_b", "wins_a", "wins_b", "ties", "rank", "se", "low", "high", "evalkit",
+    "other_judge", "other_prompt", "copied_from", "longer_won", "panel", "win_rate",
+    "flips_to_first", "flips_to_second", "questions_both_orders", "reviews_a_first", "win_rate_b",
+}  # fmt: skip
+"""Names that say all; ends of intervals and standard errors are explained with their value."""
+
+
+def test_every_value_of_the_json_file_is_explained():
+    from evalkit.report import schema
+
+    rows = [each for each in vars(schema).values() if isinstance(each, type)]
+    rows = [each for each in rows if issubclass(each, schema.BaseModel) and each.model_fields]
+    assert len(rows) > 20
+    for row in rows:
+        assert row.__doc__, row
+        for name, field in row.model_fields.items():
+            ends = name.endswith(("_low", "_high", "_se", "_stratified"))
+            listed = "list[" in str(field.annotation) and row is schema.Results
+            assert field.description or ends or listed or name in PLAIN, f"{row.__name__}.{name}"

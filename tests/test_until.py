@@ -160,6 +160,15 @@ def test_the_best_of_three_is_found_and_what_is_left_is_not_asked(until, evalkit
     assert race["left"] == ["good"]
 
 
+def test_where_the_best_is_not_known_the_contenders_are_told(until, tmp_path):
+    bank(tmp_path, 20)
+    with serving(Behaviour(text=strengths(base=3, good=8, even=8))) as server:
+        ran = until(server, "--pairs", "all", "--concurrency", 1, what="best")
+    assert ran.code == 0
+    assert any("the best may still be even or good: " in line for line in ran.lines), ran.err
+    assert any("base is not the best: certain after" in line for line in ran.lines)
+
+
 def test_ties_by_rule_count_for_the_decision(until, evalkit, tmp_path):
     first = sorted((f"q{n}" for n in range(60)), key=place)[:20]
     bank(tmp_path, models=("base", "good"), same=first)
@@ -215,6 +224,7 @@ def test_a_question_that_cannot_be_asked_is_passed_over(until, tmp_path):
         (("--alpha", "0"), "0<x<1"),
         (("--alpha", "nan"), "not a number"),
         (("--tie-zone", "-1"), "0<=x<100"),
+        (("--until", "never"), "'never' is not one of"),
     ],
 )
 def test_goals_that_cannot_be(until, tmp_path, args, told):
@@ -223,6 +233,13 @@ def test_goals_that_cannot_be(until, tmp_path, args, told):
         ran = until(server, *args)
         assert (ran.code, server.calls) == (2, [])
     assert told in ran.err
+
+
+@pytest.mark.parametrize("option", ["--alpha", "--tie-zone"])
+def test_what_is_of_until_alone_is_refused_without_it(evalkit, tmp_path, option):
+    bank(tmp_path, 3)
+    ran = evalkit("judge", "--judge", "gpt-4", "--bank", "mine", option, "0.5")
+    assert ran.code == 2 and f"{option} goes with --until" in ran.err
 
 
 def test_the_best_takes_models_that_can_be_compared(evalkit, tmp_path):

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from evalkit.cli import calls
 from evalkit.cli.preflight import preflight, said
@@ -138,6 +139,9 @@ def judge(
     if reparse:
         _reparse(given, workspace, bank)
         return
+    for name in ("alpha", "tie_zone"):
+        if not asked["until"] and ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE:
+            raise click.UsageError(f"--{name.replace('_', '-')} goes with --until")
     catalog = open_catalog(workspace)
     if not names:
         raise Missing("who judges? Give --judge NAME, as in --judge gpt-4. See: evalkit models")
@@ -185,11 +189,13 @@ def plans_of(workspace: "Workspace", wanted: Wanted, shown: "Shown") -> "Callabl
     ledgers = workspace.review_ledgers(wanted.bank, judges, shown.prompt_name)
 
     def planned() -> "list[Plan]":
+        from evalkit.until import Until
+
         plans = []
         for model in wanted.judges:
             asking = _asking(wanted, shown, model)
             plan = calls.plan(model, ledgers[model.name], asking, lambda each: each.usual())
-            plan.until = plan.asking if wanted.until else None  # type: ignore[assignment]
+            plan.until = plan.asking if isinstance(plan.asking, Until) else None
             plans.append(plan)
         return plans
 
@@ -273,6 +279,9 @@ def _undecided(plan: "Plan") -> list[str]:
 
     if plan.until is None or plan.owed:
         return []
+    if plan.until.contenders:
+        names = " or ".join(plan.until.contenders)
+        return [f"the best may still be {names}: the questions do not tell."]
     return [not_separable(*each) + "." for each in plan.until.undecided()]
 
 
