@@ -25,7 +25,7 @@ class Answered(Row):
     answers: int
     owed: int = Field(description="questions without an answer")
     empty: int
-    mean_characters: float | None
+    mean_characters: float | None = Field(description="of the answers that count, all turns")
     cut: int = Field(description="ended at the limit of tokens")
     dollars: float | None = Field(description="of all rows; null where none tells its cost")
 
