@@ -15,8 +15,8 @@ FLOORS = {
     7: {"cli"},
     6: {"questions", "report", "workspace", "runner", "providers", "evaluation", "until"},
     5: {"ledger", "formats", "stats", "catalog", "judge", "pace"},
-    4: {"prompts", "answer"},
-    3: {"csvfile", "yamlfile", "keys", "parsers", "price"},
+    4: {"prompts", "answer", "weights"},
+    3: {"checkpoint", "csvfile", "yamlfile", "keys", "parsers", "price"},
     2: {"jsonl", "chat"},
     1: {"records", "errors", "escape", "columns", "surrogates"},
 }

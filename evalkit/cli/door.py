@@ -18,6 +18,7 @@ from evalkit.cli.models import models
 from evalkit.cli.questions import questions
 from evalkit.cli.report import report
 from evalkit.cli.verb import Verbs, say
+from evalkit.cli.weights import weights
 from evalkit.errors import EvalkitError, did_you_mean, reason
 
 WELCOME = """\
@@ -32,7 +33,7 @@ evalkit {version}: a strong model as the judge between chatbots, with error bars
   answer     ask chatbots; resumes                  import  other tools' data
   judge      compare answers; price first, resumes  run     all of it from one file
   report     tables, charts, one page               compare two models, every number
-  demo       all of it, offline
+  demo       all of it, offline                     weights base + delta = checkpoint
 Files lie in the current folder, or where -C says. evalkit VERB --help: what a verb takes."""
 
 
@@ -49,7 +50,7 @@ def verbs(ctx: click.Context) -> None:
         click.echo(WELCOME.format(version=__version__))
 
 
-for each in (answer, compare, demo, import_, judge, models, questions, report, run_):
+for each in (answer, compare, demo, import_, judge, models, questions, report, run_, weights):
     verbs.add_command(each)
 
 

@@ -1,0 +1,168 @@
+"""A checkpoint on disk: which tensors it has, of what shape and type, and where their bytes lie.
+
+Reads the headers of safetensors files, never a tensor, and runs nothing: a checkpoint is data from
+a stranger. Knows no model and no sum.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from math import prod
+from pathlib import Path
+from typing import Any
+
+from evalkit.errors import BadFile, BadPath, Fault, Missing
+
+WIDTHS = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "I32": 4, "I16": 2, "I8": 1, "U8": 1,
+          "BOOL": 1}  # fmt: skip
+"""Bytes of one value."""
+INDEX = "model.safetensors.index.json"
+LARGEST_HEADER = 100_000_000  # bytes, as the format has it
+COMPUTED = "rotary_emb.inv_freq"  # a table that old checkpoints hold, which no training made
+RESULT = "evalkit.dtype."  # before a tensor's name in the metadata: the type that its sum has
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """One tensor of a checkpoint."""
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+    path: Path
+    offset: int
+    """Of its first byte in the file."""
+    result: str
+    """The type of the sum that it is a part of; its own, but for a delta that had to be wider."""
+
+    @property
+    def values(self) -> int:
+        """How many numbers it holds."""
+        return prod(self.shape)
+
+
+@dataclass
+class Checkpoint:
+    """The tensors of a folder, by name, and its files in their order."""
+
+    folder: Path
+    tensors: dict[str, Tensor] = field(default_factory=dict)
+    files: list[Path] = field(default_factory=list)
+
+    @property
+    def parameters(self) -> int:
+        """Numbers in all tensors."""
+        return sum(tensor.values for tensor in self.tensors.values())
+
+    @property
+    def vocabulary(self) -> int | None:
+        """Rows of the embedding; None where there is none."""
+        found = (t for name, t in self.tensors.items() if name.endswith("embed_tokens.weight"))
+        return next((tensor.shape[0] for tensor in found if tensor.shape), None)
+
+    def of(self, file: Path) -> list[Tensor]:
+        """The tensors in one file, in the order of their bytes."""
+        own = (tensor for tensor in self.tensors.values() if tensor.path == file)
+        return sorted(own, key=lambda tensor: tensor.offset)
+
+
+def read(folder: Path) -> Checkpoint:
+    """The checkpoint in a folder.
+
+    Raises BadPath for what is no folder, Missing where nothing in it can be read, BadFile with
+    every fault of its files: cut or overlapping tensors, and names that the index has otherwise.
+    """
+    if not folder.is_dir():
+        raise BadPath(f"{folder}: no such folder")
+    index = folder / INDEX
+    listed = _listed(index) if index.exists() else None
+    files = _files(folder, listed)
+    faults = [Fault(str(file), "no such file, but the index names it") for file in files]
+    faults = [fault for fault, file in zip(faults, files, strict=True) if not file.is_file()]
+    found = Checkpoint(folder, files=[file for file in files if file.is_file()])
+    for file in found.files:
+        try:
+            tensors = _header(file)
+        except BadFile as error:
+            faults += error.faults
+            continue
+        twice = [tensor.name for tensor in tensors if tensor.name in found.tensors]
+        faults += [Fault(str(file), f"{name} is in another file too") for name in twice]
+        found.tensors |= {tensor.name: tensor for tensor in tensors}
+    if listed is not None and not faults:
+        astray = {name for name, file in listed.items() if _home(found, name) != file}
+        astray |= set(found.tensors) - set(listed)
+        faults = [Fault(str(index), f"{name} lies elsewhere or nowhere") for name in sorted(astray)]
+    if faults:
+        raise BadFile(faults)
+    return found
+
+
+def _files(folder: Path, listed: Mapping[str, str] | None) -> list[Path]:
+    if listed is not None:
+        return [folder / name for name in sorted(set(listed.values()))]
+    if files := sorted(folder.glob("*.safetensors")):
+        return files
+    if list(folder.glob("*.bin")):
+        raise Missing(
+            f"{folder}: old .bin files, which this release does not read, since reading them can "
+            "run what is in them. Most checkpoints are published as safetensors too"
+        )
+    raise Missing(f"{folder}: no safetensors file, so no checkpoint")
+
+
+def _home(found: Checkpoint, name: str) -> str | None:
+    tensor = found.tensors.get(name)
+    return tensor.path.name if tensor else None
+
+
+def _listed(index: Path) -> dict[str, str]:
+    try:
+        told = json.loads(index.read_bytes())["weight_map"]
+        if all(isinstance(name, str) and Path(name).name == name for name in told.values()):
+            return dict(told)
+    except (ValueError, KeyError, TypeError, AttributeError):
+        pass
+    raise BadFile([Fault(str(index), "not the index of a checkpoint")])
+
+
+def _header(file: Path) -> list[Tensor]:
+    """The tensors of one safetensors file."""
+    size = file.stat().st_size
+    with open(file, "rb") as stream:
+        length = int.from_bytes(stream.read(8), "little")
+        if size < 8 or length > min(size - 8, LARGEST_HEADER):
+            raise _cut(file, size, 8 + length)
+        try:
+            header = json.loads(stream.read(length))
+            metadata = header.pop("__metadata__", {})
+            begin = 8 + length
+            found = [_tensor(file, begin, name, told, metadata) for name, told in header.items()]
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise BadFile([Fault(str(file), "not a safetensors file")]) from error
+    found.sort(key=lambda tensor: tensor.offset)
+    end = 8 + length
+    for tensor in found:
+        if tensor.offset != end:
+            raise BadFile(
+                [Fault(str(file), f"{tensor.name} does not lie where the one before ends")]
+            )
+        end += tensor.values * WIDTHS[tensor.dtype]
+    if end != size:
+        raise _cut(file, size, end)
+    return found
+
+
+def _tensor(file: Path, begin: int, name: str, told: Any, metadata: Any) -> Tensor:
+    start, end = told["data_offsets"]
+    dtype, shape = told["dtype"], tuple(told["shape"])
+    if dtype not in WIDTHS or end - start != prod(shape) * WIDTHS[dtype] or start < 0:
+        raise ValueError(name)
+    result = metadata.get(RESULT + name, dtype)
+    if result not in WIDTHS:
+        raise ValueError(name)
+    return Tensor(name, dtype, shape, file, begin + start, result)
+
+
+def _cut(file: Path, size: int, wanted: int) -> BadFile:
+    return BadFile([Fault(str(file), f"{size:,} bytes, but its header tells of {wanted:,}: cut?")])

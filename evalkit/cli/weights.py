@@ -1,0 +1,114 @@
+"""evalkit weights: base + delta = checkpoint, the way back, and a look at what lies there."""
+
+import hashlib
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from evalkit.cli.verb import Verbs, print_json, progress, say, show
+
+if TYPE_CHECKING:
+    from evalkit.checkpoint import Checkpoint
+    from evalkit.weights import Way
+
+MB = 1_000_000
+
+
+@click.group(cls=Verbs, short_help="Checkpoints from a base and a delta.")
+def weights() -> None:
+    """Checkpoints that were published as a delta to another one, such as Vicuna to LLaMA."""
+
+
+@weights.command(short_help="Base + delta = checkpoint.")
+@click.option("--base", required=True, metavar="DIR", help="The checkpoint that was trained on.")
+@click.option("--delta", required=True, metavar="DIR", help="What was published.")
+@click.option("--out", required=True, metavar="DIR", help="A new folder for the sum.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
+@click.option("--debug", is_flag=True, expose_value=False, help="Show tracebacks.")
+def merge(base: str, delta: str, out: str, as_json: bool) -> None:
+    """Add a delta to its base, tensor by tensor, and take its tokenizer and configuration.
+
+    Names, shapes, types, vocabulary and room on the disk are checked before the first byte. The
+    folder appears only when it is whole; the same command goes on where it was ended.
+    """
+    _combine("merge", base, delta, out, as_json=as_json)
+
+
+@weights.command(short_help="Make a delta: target - base.")
+@click.option("--base", required=True, metavar="DIR", help="The checkpoint that was trained on.")
+@click.option("--target", required=True, metavar="DIR", help="What came of it.")
+@click.option("--out", required=True, metavar="DIR", help="A new folder for the delta.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
+@click.option("--debug", is_flag=True, expose_value=False, help="Show tracebacks.")
+def diff(base: str, target: str, out: str, as_json: bool) -> None:
+    """Subtract the base, so that `merge` gives the same numbers again.
+
+    A tensor whose difference its own type cannot hold is kept in a wider one.
+    """
+    _combine("diff", base, target, out, as_json=as_json)
+
+
+@weights.command(short_help="What a checkpoint is, and whether its shards are whole.")
+@click.argument("folder", metavar="DIR")
+@click.option("--sums", is_flag=True, help="Also the SHA-256 of each shard, which reads all of it.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
+@click.option("--debug", is_flag=True, expose_value=False, help="Show tracebacks.")
+def check(folder: str, sums: bool, as_json: bool) -> None:
+    """Tell tensors, parameters, types, vocabulary and version; exit 2 for what is not whole."""
+    from evalkit import checkpoint
+
+    found = checkpoint.read(Path(folder))
+    types = sorted({tensor.dtype for tensor in found.tensors.values()})
+    size = sum(file.stat().st_size for file in found.files)
+    digests = {file.name: _digest(file) for file in found.files} if sums else {}
+    if as_json:
+        values = {
+            "folder": folder, "tensors": len(found.tensors), "parameters": found.parameters,
+            "types": types, "bytes": size, "vocabulary": found.vocabulary, "sha256": digests,
+        }  # fmt: skip
+        print_json("weights", values, [], None)
+        return
+    show(
+        f"{folder}: {len(found.tensors)} tensors, {found.parameters:,} parameters in "
+        f"{', '.join(types)}, {size / MB:,.0f} MB in {len(found.files)} files, all whole"
+    )
+    if found.vocabulary:
+        show(f"vocabulary {found.vocabulary:,}{_version(found.vocabulary)}")
+    for name, digest in digests.items():
+        show(f"{digest}  {name}")
+
+
+def _version(vocabulary: int) -> str:
+    known = {32_000: "LLaMA, or Vicuna v1.1 and later", 32_001: "Vicuna v0, Alpaca"}
+    return f": as {known[vocabulary]}" if vocabulary in known else ""
+
+
+def _digest(file: Path) -> str:
+    with open(file, "rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _combine(way: "Way", base: str, other: str, out: str, *, as_json: bool) -> None:
+    from evalkit import checkpoint
+    from evalkit import weights as sums
+
+    one: Checkpoint = checkpoint.read(Path(base))
+    two = checkpoint.read(Path(other))
+    target = Path(out)
+    sums.needs(target)
+    with progress(sums.size(way, one, two) // MB) as bar:
+        done = 0
+
+        def told(written: int) -> None:
+            nonlocal done
+            bar((done + written) // MB - done // MB)
+            done += written
+
+        sums.combine(way, one, two, target, told)
+    if as_json:
+        values = {"folder": out, "tensors": len(two.tensors), "bytes": done}
+        print_json("weights", values, sorted(target.iterdir()), f"evalkit weights check {out}")
+    else:
+        show(f"{out}: {len(two.tensors)} tensors, {done / MB:,.0f} MB")
+        say(f"Next: evalkit weights check {out}")
