@@ -23,7 +23,7 @@ from evalkit.errors import BadFile, BadPath, DiskFull, Fault, Missing
 
 CHUNK = 1_000_000  # numbers at a time
 THREADS = max(2, min(4, os.cpu_count() or 2))
-WAITING = THREADS + 1  # pieces in memory
+WAITING = 2 * THREADS  # pieces in memory
 WIDER = {"F16": "F32", "BF16": "F32", "F32": "F64"}
 FLOATS: dict[str, npt.DTypeLike] = {"F64": "<f8", "F32": "<f4", "F16": "<f2"}
 TAKEN_OVER = ("*.json", "*.model", "*.txt", "*.jinja")  # tokenizer, configuration
