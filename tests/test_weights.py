@@ -12,6 +12,8 @@ import numpy as np
 import pytest
 from conftest import tree
 
+from evalkit import weights
+
 KINDS = {"F16": "<f2", "F32": "<f4", "BF16": "<u2", "F64": "<f8"}
 
 
@@ -94,7 +96,11 @@ def merge(evalkit, *more):
     return evalkit("weights", "merge", "--base", "base", "--delta", "delta", "--out", "sum", *more)
 
 
-def test_the_sum_is_that_of_the_naive_way_to_the_last_bit(evalkit, both, tmp_path):
+@pytest.mark.parametrize("chunk", [37, 1_000_000])
+def test_the_sum_is_that_of_the_naive_way_to_the_last_bit(
+    evalkit, both, tmp_path, monkeypatch, chunk
+):
+    monkeypatch.setattr(weights, "CHUNK", chunk)
     before = tree(tmp_path)
     ran = merge(evalkit)
     assert ran.code == 0, ran.err
@@ -124,13 +130,15 @@ def test_sixteen_bits_of_the_other_kind_are_rounded_to_the_nearest(evalkit, tmp_
     two = np.concatenate([dice.normal(0, 0.1, 4000).astype(np.float32), half])
     b, d = bfloat16(one), bfloat16(two)
     b[-2] = 0x7F80  # infinity
+    b[0] = 0x7FFF  # no number, whose rounding would carry into the sign
     checkpoint(tmp_path / "base", {"w": b}, "BF16", shards=1)
     checkpoint(tmp_path / "delta", {"w": d}, "BF16", shards=1)
     assert merge(evalkit).code == 0
     finite = np.isfinite(wide(b))
     naive = bfloat16((wide(b) + wide(d))[finite])
     assert (loaded(tmp_path / "sum")["w"][finite] == naive).all()
-    assert wide(loaded(tmp_path / "sum")["w"])[~finite] == [np.inf]
+    rest = wide(loaded(tmp_path / "sum")["w"])[~finite]
+    assert np.isnan(rest[0]) and rest[1] == np.inf and len(rest) == 2
 
 
 def test_the_sum_is_made_in_the_type_of_the_delta(evalkit, tmp_path):
@@ -233,6 +241,27 @@ def listed_wrong(folder):
     index.write_text(index.read_text().replace("00001-of", "00002-of", 1))
 
 
+def unlisted(folder):
+    index = folder / "model.safetensors.index.json"
+    told = json.loads(index.read_text())
+    told["weight_map"].pop("lm_head.weight")
+    index.write_text(json.dumps(told))
+
+
+def overlapping(folder):
+    file = min(folder.glob("*.safetensors"))
+    raw = file.read_bytes()
+    length = int.from_bytes(raw[:8], "little")
+    header = json.loads(raw[8 : 8 + length])
+    names = [name for name in header if name != "__metadata__"]
+    same = {header[name]["data_offsets"][1] - header[name]["data_offsets"][0] for name in names}
+    assert len(names) == 3 and len(same) > 1
+    first = header[names[0]]
+    header[names[2]] |= {"shape": first["shape"], "data_offsets": first["data_offsets"]}
+    text = json.dumps(header).encode().ljust(length)
+    file.write_bytes(len(text).to_bytes(8, "little") + text + raw[8 + length :])
+
+
 def outside(folder):
     index = folder / "model.safetensors.index.json"
     index.write_text(index.read_text().replace("model-00001", "../model-00001"))
@@ -251,6 +280,8 @@ def pickled(folder):
         (headless, "cut?"),
         (lost, "no such file, but the index names it"),
         (listed_wrong, "lies elsewhere or nowhere"),
+        (unlisted, "lm_head.weight lies elsewhere or nowhere"),
+        (overlapping, "does not lie where the one before ends"),
         (outside, "not the index of a checkpoint"),
         (pickled, "old .bin files"),
     ],
