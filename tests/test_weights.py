@@ -398,3 +398,12 @@ def test_programs_get_one_object_each(evalkit, both):
         "weights", "done", "sum", 6
     )  # fmt: skip
     assert told["bytes"] == sum(v.nbytes for v in weights_of(2).values())
+
+
+def test_what_is_no_number_stays_none_where_it_is_made_narrower(evalkit, tmp_path):
+    odd = np.array([0x7FFFFFFF, 0x3F800000], "<u4").view("<f4")  # rounded, it would be a zero
+    checkpoint(tmp_path / "base", {"w": odd}, "F32", shards=1)
+    checkpoint(tmp_path / "delta", {"w": np.zeros(2, "<u2")}, "BF16", shards=1)
+    assert merge(evalkit).code == 0
+    none, one = wide(loaded(tmp_path / "sum")["w"])
+    assert np.isnan(none) and one == 1
