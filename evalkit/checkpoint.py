@@ -1,7 +1,7 @@
 """A checkpoint on disk: which tensors it has, of what shape and type, and where their bytes lie.
 
-Reads the headers of safetensors files, never a tensor, and runs nothing: a checkpoint is data from
-a stranger. Knows no model and no sum.
+Reads the headers of safetensors files and of old .bin files, never a tensor, and runs nothing: a
+checkpoint is data from a stranger. Knows no model and no sum.
 """
 
 import json
@@ -11,12 +11,14 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
+from evalkit import torchfile
 from evalkit.errors import BadFile, BadPath, Fault, Missing
 
 WIDTHS = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "I32": 4, "I16": 2, "I8": 1, "U8": 1,
           "BOOL": 1}  # fmt: skip
 """Bytes of one value."""
 INDEX = "model.safetensors.index.json"
+OLD_INDEX = "pytorch_model.bin.index.json"
 LARGEST_HEADER = 100_000_000  # bytes, as the format has it
 COMPUTED = "rotary_emb.inv_freq"  # a table that old checkpoints hold, which no training made
 RESULT = "evalkit.dtype."  # before a tensor's name in the metadata: the type that its sum has
@@ -74,22 +76,22 @@ def read(folder: Path) -> Checkpoint:
     """
     if not folder.is_dir():
         raise BadPath(f"{folder}: no such folder")
-    index = folder / INDEX
-    listed = _listed(index) if index.exists() else None
+    index = next((each for each in (folder / INDEX, folder / OLD_INDEX) if each.exists()), None)
+    listed = _listed(index) if index else None
     files = _files(folder, listed)
     faults = [Fault(str(file), "no such file, but the index names it") for file in files]
     faults = [fault for fault, file in zip(faults, files, strict=True) if not file.is_file()]
     found = Checkpoint(folder, files=[file for file in files if file.is_file()])
     for file in found.files:
         try:
-            tensors = _header(file)
+            tensors = _old(file) if file.suffix == ".bin" else _header(file)
         except BadFile as error:
             faults += error.faults
             continue
         twice = [tensor.name for tensor in tensors if tensor.name in found.tensors]
         faults += [Fault(str(file), f"{name} is in another file too") for name in twice]
         found.tensors |= {tensor.name: tensor for tensor in tensors}
-    if listed is not None and not faults:
+    if index is not None and listed is not None and not faults:
         astray = {name for name, file in listed.items() if _home(found, name) != file}
         astray |= set(found.tensors) - set(listed)
         faults = [Fault(str(index), f"{name} lies elsewhere or nowhere") for name in sorted(astray)]
@@ -101,14 +103,10 @@ def read(folder: Path) -> Checkpoint:
 def _files(folder: Path, listed: Mapping[str, str] | None) -> list[Path]:
     if listed is not None:
         return [folder / name for name in sorted(set(listed.values()))]
-    if files := sorted(folder.glob("*.safetensors")):
-        return files
-    if list(folder.glob("*.bin")):
-        raise Missing(
-            f"{folder}: old .bin files, which this release does not read, since reading them can "
-            "run what is in them. Most checkpoints are published as safetensors too"
-        )
-    raise Missing(f"{folder}: no safetensors file, so no checkpoint")
+    for pattern in ("*.safetensors", "pytorch_model*.bin"):
+        if files := sorted(folder.glob(pattern)):
+            return files
+    raise Missing(f"{folder}: no safetensors or pytorch_model.bin file, so no checkpoint")
 
 
 def _home(found: Checkpoint, name: str) -> str | None:
@@ -124,6 +122,14 @@ def _listed(index: Path) -> dict[str, str]:
     except (ValueError, KeyError, TypeError, AttributeError):
         pass
     raise BadFile([Fault(str(index), "not the index of a checkpoint")])
+
+
+def _old(file: Path) -> list[Tensor]:
+    """The tensors of one .bin file."""
+    return [
+        Tensor(name, each.dtype, each.shape, file, each.offset, each.dtype)
+        for name, each in torchfile.read(file).items()
+    ]
 
 
 def _header(file: Path) -> list[Tensor]:

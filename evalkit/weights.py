@@ -18,7 +18,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from evalkit.checkpoint import COMPUTED, INDEX, RESULT, WIDTHS, Checkpoint, Tensor
+from evalkit.checkpoint import COMPUTED, INDEX, OLD_INDEX, RESULT, WIDTHS, Checkpoint, Tensor
 from evalkit.errors import BadFile, BadPath, DiskFull, Fault, Missing
 
 CHUNK = 1_000_000  # numbers at a time
@@ -131,7 +131,7 @@ def _planned(way: Way, base: Checkpoint, other: Checkpoint, file: Path) -> tuple
         if way == "diff":
             kept = _exact(base.tensors[tensor.name], tensor)
         outs.append(replace(tensor, dtype=kept, result=tensor.result))
-    return file.name, outs
+    return file.name.replace("pytorch_model", "model").replace(".bin", ".safetensors"), outs
 
 
 def _exact(base: Tensor, other: Tensor) -> str:
@@ -311,14 +311,14 @@ def _narrowed(values: npt.NDArray[np.float32]) -> npt.NDArray[np.uint16]:
 def _finish(
     partial: Path, target: Path, other: Checkpoint, shards: list[tuple[str, list[Tensor]]]
 ) -> None:
-    if len(shards) > 1 or (other.folder / INDEX).exists():
+    if len(shards) > 1:
         total = sum(_size(outs) for _, outs in shards)
         where = {out.name: name for name, outs in shards for out in outs}
         index = {"metadata": {"total_size": total}, "weight_map": where}
         (partial / INDEX).write_text(json.dumps(index, indent=1))
     for pattern in TAKEN_OVER:
         for file in other.folder.glob(pattern):
-            if file.name != INDEX:
+            if file.name not in (INDEX, OLD_INDEX):
                 shutil.copyfile(file, partial / file.name)
     (partial / JOURNAL).unlink()
     partial.rename(target)

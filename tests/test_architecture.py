@@ -17,7 +17,7 @@ FLOORS = {
     5: {"ledger", "formats", "stats", "catalog", "judge", "pace"},
     4: {"prompts", "answer", "weights"},
     3: {"checkpoint", "csvfile", "yamlfile", "keys", "parsers", "price"},
-    2: {"jsonl", "chat"},
+    2: {"jsonl", "chat", "torchfile"},
     1: {"records", "errors", "escape", "columns", "surrogates"},
 }
 FACES = {"__init__", "__main__"}  # the package's own face and its door from `python -m`
