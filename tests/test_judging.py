@@ -125,6 +125,14 @@ def test_a_dry_run_says_what_it_would_cost_and_sends_and_writes_nothing(judge, t
     assert ran.lines[-1] == "nothing was sent."
 
 
+def test_where_all_answers_are_the_same_there_is_nothing_to_ask(judge, tmp_path):
+    answers(tmp_path, base="{id} the same", m="{id} the same")
+    with serving() as server:
+        ran = judge(server)
+        assert (ran.code, server.calls) == (0, []), ran.err
+    assert any("3 pairs of answers are the same" in line for line in ran.lines)
+
+
 def priced(folder, url, *, judge="j", model="j"):
     (folder / "evalkit.yaml").write_text(
         f"catalog:\n  {judge}:\n    provider: openai_api\n    url: {url}\n    model: {model}\n"

@@ -33,7 +33,7 @@ def _what(wanted: "Wanted", shown: "Shown") -> None:
     note(f"  {most}{count(real, 'review')} + {tests} by each judge")
     if wanted.until:
         note(f"  {_goal(wanted)}")
-    elif len(shown.pairs) and shown.prompt.shows == 2:
+    elif real and shown.prompt.shows == 2:
         note(f"  {_buys(shown)}")
 
 
