@@ -40,7 +40,7 @@ class Verbs(click.Group):
 
 @dataclass(frozen=True)
 class Everywhere:
-    """The options that every verb takes."""
+    """The options of every verb that works on a workspace."""
 
     folder: str
     as_json: bool
@@ -51,12 +51,17 @@ class Everywhere:
         return shlex.join(("evalkit", *command, *where))
 
 
+def on_any(verb: Callable[..., None]) -> Callable[..., None]:
+    """Give a verb the options that all of them take; it gets `as_json`."""
+    verb = click.option("--debug", is_flag=True, expose_value=False, help="Show tracebacks.")(verb)
+    return click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")(verb)
+
+
 def on_a_workspace(verb: Callable[..., None]) -> Callable[..., None]:
-    """Give a verb the options that all of them take; they reach it as one `Everywhere`."""
+    """Give a verb the options of all that work on a workspace, as one `Everywhere`."""
 
     @click.option("-C", "folder", metavar="DIR", default=".", help="The workspace; default: here.")
-    @click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
-    @click.option("--debug", is_flag=True, expose_value=False, help="Show tracebacks.")
+    @on_any
     @wraps(verb)
     def command(folder: str, as_json: bool, **own: Any) -> None:
         verb(Everywhere(folder, as_json), **own)

@@ -6,13 +6,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from evalkit.cli.verb import Verbs, print_json, progress, say, show
+from evalkit.cli.verb import Verbs, on_any, print_json, progress, say, show
 
 if TYPE_CHECKING:
     from evalkit.checkpoint import Checkpoint
     from evalkit.weights import Way
 
 MB = 1_000_000
+_BASE = click.option("--base", required=True, metavar="DIR", help="What was trained on.")
 
 
 @click.group(cls=Verbs, short_help="Checkpoints from a base and a delta.")
@@ -21,11 +22,10 @@ def weights() -> None:
 
 
 @weights.command(short_help="Base + delta = checkpoint.")
-@click.option("--base", required=True, metavar="DIR", help="The checkpoint that was trained on.")
+@_BASE
 @click.option("--delta", required=True, metavar="DIR", help="What was published.")
 @click.option("--out", required=True, metavar="DIR", help="A new folder for the sum.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
-@click.option("--debug", is_flag=True, expose_value=False, help="Show tracebacks.")
+@on_any
 def merge(base: str, delta: str, out: str, as_json: bool) -> None:
     """Add a delta to its base, tensor by tensor, and take its tokenizer and configuration.
 
@@ -36,11 +36,10 @@ def merge(base: str, delta: str, out: str, as_json: bool) -> None:
 
 
 @weights.command(short_help="Make a delta: target - base.")
-@click.option("--base", required=True, metavar="DIR", help="The checkpoint that was trained on.")
+@_BASE
 @click.option("--target", required=True, metavar="DIR", help="What came of it.")
 @click.option("--out", required=True, metavar="DIR", help="A new folder for the delta.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
-@click.option("--debug", is_flag=True, expose_value=False, help="Show tracebacks.")
+@on_any
 def diff(base: str, target: str, out: str, as_json: bool) -> None:
     """Subtract the base, so that `merge` gives the same numbers again.
 
@@ -52,8 +51,7 @@ def diff(base: str, target: str, out: str, as_json: bool) -> None:
 @weights.command(short_help="What a checkpoint is, and whether its shards are whole.")
 @click.argument("folder", metavar="DIR")
 @click.option("--sums", is_flag=True, help="Also the SHA-256 of each shard, which reads all of it.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
-@click.option("--debug", is_flag=True, expose_value=False, help="Show tracebacks.")
+@on_any
 def check(folder: str, sums: bool, as_json: bool) -> None:
     """Tell tensors, parameters, types, vocabulary and version; exit 2 for what is not whole."""
     from evalkit import checkpoint
@@ -96,7 +94,6 @@ def _combine(way: "Way", base: str, other: str, out: str, *, as_json: bool) -> N
     one: Checkpoint = checkpoint.read(Path(base))
     two = checkpoint.read(Path(other))
     target = Path(out)
-    sums.needs(target)
     with progress(sums.size(way, one, two) // MB) as bar:
         done = 0
 
