@@ -14,8 +14,7 @@ from typing import Any
 from evalkit import torchfile
 from evalkit.errors import BadFile, BadPath, Fault, Missing
 
-WIDTHS = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "I32": 4, "I16": 2, "I8": 1, "U8": 1,
-          "BOOL": 1}  # fmt: skip
+WIDTHS = dict(torchfile.STORAGES.values())
 """Bytes of one value."""
 INDEX = "model.safetensors.index.json"
 OLD_INDEX = "pytorch_model.bin.index.json"
@@ -79,9 +78,9 @@ def read(folder: Path) -> Checkpoint:
     index = next((each for each in (folder / INDEX, folder / OLD_INDEX) if each.exists()), None)
     listed = _listed(index) if index else None
     files = _files(folder, listed)
-    faults = [Fault(str(file), "no such file, but the index names it") for file in files]
-    faults = [fault for fault, file in zip(faults, files, strict=True) if not file.is_file()]
-    found = Checkpoint(folder, files=[file for file in files if file.is_file()])
+    lost = [file for file in files if not file.is_file()]
+    faults = [Fault(str(file), "no such file, but the index names it") for file in lost]
+    found = Checkpoint(folder, files=[file for file in files if file not in lost])
     for file in found.files:
         try:
             tensors = _old(file) if file.suffix == ".bin" else _header(file)

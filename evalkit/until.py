@@ -100,9 +100,8 @@ class Until:
         self._next = 0
         self._comparisons = Comparisons(len(pairs), goal.alpha, goal.tie_zone)
         self._race = Race(len(self._duels.models), goal.alpha)
-        self._needed = set(range(len(pairs)))
         self._ended: dict[int, int] = {}
-        """Pair -> questions that were taken when it was not wanted any more."""
+        """Pair that is not wanted any more -> questions that were taken then."""
         for review in judging.complete():
             self._came(review)
         self._saved_before = 0
@@ -176,7 +175,7 @@ class Until:
     def wanted(self, request: Request) -> bool:
         """Whether a reply could still matter. Canaries always do."""
         cell = self._cells.get(request.about)
-        return cell is None or self._at[cell[1]] in self._needed
+        return cell is None or self._at[cell[1]] not in self._ended
 
     def lost(self, request: Request) -> None:
         """A request was given up: its question is passed over for now, and stays owed."""
@@ -195,7 +194,7 @@ class Until:
     def undecided(self) -> list[tuple[str, str, int, int | None]]:
         """Each pair that is not decided: its models, its outcomes, about how many more it takes."""
         found = []
-        for number in sorted(self._needed):
+        for number in self._needed:
             taken = self._outcomes[: self._next, number]
             n = int((~np.isnan(taken)).sum())
             more = more_questions(taken, self._goal.alpha, self._goal.tie_zone)
@@ -234,7 +233,7 @@ class Until:
     def _advance(self, told: Callable[[News], None]) -> None:
         """Take each question that is complete for all pairs that are still wanted, in order."""
         while self._needed and self._next < len(self._questions):
-            if self._pending[self._next, sorted(self._needed)].any():
+            if self._pending[self._next, self._needed].any():
                 return
             outcomes = self._outcomes[self._next]
             self._next += 1
@@ -244,7 +243,8 @@ class Until:
 
     def _decide(self, outcomes: Floats) -> list[News]:
         new = self._comparisons.take(outcomes)
-        self._want(set(self._comparisons.open))
+        if new:
+            self._want(set(self._comparisons.open))
         news = []
         for number in new:
             found = self._comparisons.found[number]
@@ -257,17 +257,22 @@ class Until:
     def _drop(self, outcomes: Floats) -> list[News]:
         out = self._race.take(self._duels.outcomes(outcomes))
         left = self._race.left
-        self._want(self._duels.needed(left) if len(left) > 1 else set())
+        if out:
+            self._want(self._duels.needed(left) if len(left) > 1 else set())
         names = [(WORSE, self._duels.models[k]) for k in out]
         if out and len(left) == 1:
             names.append((BEST, self._duels.models[left[0]]))
         return [News(w, a, None, self._next, len(left), self.saved) for w, a in names]
 
+    @property
+    def _needed(self) -> list[int]:
+        """Pairs that are wanted."""
+        return [pair for pair in range(len(self._duels.pairs)) if pair not in self._ended]
+
     def _want(self, needed: set[int]) -> None:
-        self._ended |= dict.fromkeys(self._needed - needed, self._next)
-        if needed != self._needed:
-            self._needed = needed
-            self.spared = self.saved - self._saved_before
+        """End all pairs but these."""
+        self._ended |= {pair: self._next for pair in self._needed if pair not in needed}
+        self.spared = self.saved - self._saved_before
 
 
 def _cell(showing: Showing) -> Cell:

@@ -77,7 +77,8 @@ def combine(
     The sum is made in the delta's type; a difference too, unless base + delta would not give the
     same numbers again: then that tensor is kept wider, and says what its sum becomes.
     Tokenizer and configuration are those of the delta, or of the other. Raises BadPath where the
-    target stands already, DiskFull before the first byte where there is no room.
+    target stands already, Missing where nothing can hold it, DiskFull before the first byte where
+    there is no room.
     """
     _check_target(target, base, other)
     check_fit(base, other)
@@ -117,6 +118,8 @@ def _check_target(target: Path, base: Checkpoint, other: Checkpoint) -> None:
     for side in (base.folder.resolve(), other.folder.resolve()):
         if here == side or side in here.parents or here in side.parents:
             raise BadPath(f"{target}: that is where a part of the sum lies; name a new folder")
+    if not target.parent.is_dir():
+        raise Missing(f"{target.parent}: no such folder for {target.name}")
     if target.exists():
         raise BadPath(f"{target} is there already; name a new folder, or remove it")
 
@@ -165,7 +168,7 @@ def _begin(partial: Path, way: Way, base: Checkpoint, other: Checkpoint) -> None
         pass
     shutil.rmtree(partial, ignore_errors=True)
     try:
-        partial.mkdir(parents=True)
+        partial.mkdir()
         journal.write_text(json.dumps(told))
     except OSError as error:
         raise BadPath(f"{partial}: {error.strerror}") from error
@@ -322,9 +325,3 @@ def _finish(
                 shutil.copyfile(file, partial / file.name)
     (partial / JOURNAL).unlink()
     partial.rename(target)
-
-
-def needs(target: Path) -> None:
-    """Raises Missing where the folder that shall hold the target is not there."""
-    if not target.parent.is_dir():
-        raise Missing(f"{target.parent}: no such folder for {target.name}")

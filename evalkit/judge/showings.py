@@ -178,13 +178,18 @@ def same(one: Texts, other: Texts) -> bool:
     return [text.strip() for text in one] == [text.strip() for text in other]
 
 
-def _texts(answers: Iterable[Answer]) -> dict[tuple[str, str], Texts]:
+def first_samples(answers: Iterable[Answer]) -> dict[tuple[str, str], Answer]:
+    """Of several samples of an answer the first, which is the one that is judged."""
     first: dict[tuple[str, str], Answer] = {}
     for answer in answers:
         standing = first.setdefault((answer.question, answer.model), answer)
         if answer.sample < standing.sample:
             first[answer.question, answer.model] = answer
-    return {key: answer.turns for key, answer in first.items()}
+    return first
+
+
+def _texts(answers: Iterable[Answer]) -> dict[tuple[str, str], Texts]:
+    return {key: answer.turns for key, answer in first_samples(answers).items()}
 
 
 def _orders(

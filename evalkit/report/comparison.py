@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from evalkit.columns import aligned
 from evalkit.errors import count
 from evalkit.report.schema import Comparison, Difference, LengthControlled, Pair, Results
-from evalkit.report.words import certainty, in_short, interval, not_separable
+from evalkit.report.words import certainty, in_short, interval, not_separable, percent
 
 HEAD = ("", "won / tied / lost", "n", "ratio %", "win rate %", "shrunken %", "95 %")
 
@@ -34,17 +34,16 @@ def _of_pair(results: Results, pair: Pair) -> str:
             row.category,
             f"{row.wins_b} / {row.ties} / {row.wins_a}",
             str(row.questions),
-            _percent(row.ratio_b_to_a),
-            _percent(row.win_rate_b),
-            _percent(row.win_rate_b_shrunken),
+            percent(row.ratio_b_to_a),
+            percent(row.win_rate_b),
+            percent(row.win_rate_b_shrunken),
             interval(row.win_rate_b_shrunken_low, row.win_rate_b_shrunken_high, 100),
         )
         for row in categories
     ]
     if len(rows) > 1:
         said += [f"  {line}" for line in aligned([HEAD, *rows])]
-    judged = (pair.judge, pair.prompt)
-    said += [f"  {in_short(c)}" for c in results.judge_card if (c.judge, c.prompt) == judged]
+    said += [f"  {in_short(card)}" for card in results.cards(pair.judge, pair.prompt)]
     return "\n".join(said)
 
 
@@ -56,20 +55,20 @@ def _numbers(results: Results, pair: Pair) -> Iterator[tuple[str, str, str]]:
     yield "won / tied / lost", f"{pair.wins_b} / {pair.ties} / {pair.wins_a}", ""
     if pair.win_rate_b is not None:
         ends = interval(pair.win_rate_b_low, pair.win_rate_b_high, 100)
-        yield "win rate %", _percent(pair.win_rate_b), ends
+        yield "win rate %", percent(pair.win_rate_b), ends
     if (found := results.decision(pair)) is not None:
         yield "  whenever one stops", "", interval(found.low, found.high, 100)
     if pair.unreadable:
-        bounds = f"{_percent(pair.win_rate_b_worst)} to {_percent(pair.win_rate_b_best)}"
+        bounds = f"{percent(pair.win_rate_b_worst)} to {percent(pair.win_rate_b_best)}"
         yield "  unreadable lost, won", "", bounds
     if (level := _level(results, pair)) is not None:
-        yield "  at equal lengths", _percent(level.win_rate), interval(level.low, level.high, 100)
+        yield "  at equal lengths", percent(level.win_rate), interval(level.low, level.high, 100)
     if pair.ratio_b_to_a is not None:
         yield "total scores", f"{pair.sum_b:g} : {pair.sum_a:g}", ""
-        yield "ratio %", _percent(pair.ratio_b_to_a), interval(pair.ratio_low, pair.ratio_high, 100)
+        yield "ratio %", percent(pair.ratio_b_to_a), interval(pair.ratio_low, pair.ratio_high, 100)
         within = interval(pair.ratio_low_stratified, pair.ratio_high_stratified, 100)
         yield "  within categories", "", within
-        yield "  mean of categories", _percent(pair.ratio_by_category), ""
+        yield "  mean of categories", percent(pair.ratio_by_category), ""
 
 
 def _level(results: Results, pair: Pair) -> LengthControlled | None:
@@ -94,7 +93,7 @@ def _certain(results: Results, pair: Pair) -> list[str]:
 
 def _pooled(results: Results, a: str, b: str) -> list[str]:
     return [
-        f"all {row.judges} judges together: {row.b} wins {_percent(row.win_rate_b)} % "
+        f"all {row.judges} judges together: {row.b} wins {percent(row.win_rate_b)} % "
         f"{interval(row.win_rate_b_low, row.win_rate_b_high, 100)} of "
         f"{count(row.questions, 'question')}"
         for row in results.pooled
@@ -112,7 +111,7 @@ def _through(results: Results, row: Difference) -> str:
         pair = results.pair(row, results.baseline, model)
         if pair is not None:
             ends = interval(pair.win_rate_b_low, pair.win_rate_b_high, 100)
-            lines.append((f"win rate of {model} %", _percent(pair.win_rate_b), ends))
+            lines.append((f"win rate of {model} %", percent(pair.win_rate_b), ends))
     ends = interval(row.win_rate_low, row.win_rate_high, 100)
     lines.append(("difference, points", f"{100 * row.win_rate:+.1f}", ends))
     for score in results.scores(row.judge, row.prompt):
@@ -125,7 +124,3 @@ def _through(results: Results, row: Difference) -> str:
 
 def _key(row: Comparison) -> tuple[str, ...]:
     return row.judge, row.prompt, row.a, row.b
-
-
-def _percent(fraction: float | None) -> str:
-    return "" if fraction is None else f"{100 * fraction:.1f}"

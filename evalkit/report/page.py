@@ -18,7 +18,7 @@ from evalkit.escape import visible
 from evalkit.price import in_dollars
 from evalkit.report.schema import Results
 from evalkit.report.sections import SECTIONS
-from evalkit.report.words import certain, interval
+from evalkit.report.words import certain, interval, percent
 
 LONGEST_HEADING = 200  # characters
 _RTL = "\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufefc\U00010800-\U00010fff\U0001e800-\U0001efff"
@@ -48,7 +48,7 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"percent": _percent, "interval": _interval, "number": _number}
+    environment.filters |= {"percent": percent, "interval": _interval, "number": _number}
     environment.filters |= {"shortened": _shortened, "verbatim": _verbatim, "dollars": in_dollars}
     environment.filters |= {"certain": certain, "decimals": _decimals, "whole": _whole}
     return environment
@@ -76,10 +76,6 @@ def _shortened(text: str) -> str:
     if len(text) <= LONGEST_HEADING:
         return text
     return f"{text[: LONGEST_HEADING - 20]}… ({len(text):,} characters)"
-
-
-def _percent(fraction: float | None, digits: int = 1) -> str:
-    return "" if fraction is None else f"{100 * fraction:.{digits}f}"
 
 
 def _interval(bounds: tuple[float | None, float | None], times: float = 100) -> str:

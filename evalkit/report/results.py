@@ -10,7 +10,7 @@ import pandas as pd
 from evalkit.answer import standing
 from evalkit.errors import Missing, Unknown, count
 from evalkit.judge.judging import standing as standing_reviews
-from evalkit.judge.showings import CHATGPT, identical
+from evalkit.judge.showings import CHATGPT, first_samples, identical
 from evalkit.prompts import JudgePrompt
 from evalkit.records import Answer, Bought, Question, Review
 from evalkit.report import words
@@ -75,11 +75,12 @@ def results(
     ranked, unranked = _leaderboard(table)
     none = pd.DataFrame()
     relative = chains.relative_scores(table, baseline) if baseline else none
-    lengths = _lengths(counted)
+    judged = first_samples(counted)
+    lengths = {key: sum(map(len, answer.turns)) for key, answer in judged.items()}
     controlled = length_controlled(table, lengths, baseline) if baseline else none
     apart = differences(table, baseline) if baseline else none
     own = [review for review in current if review.canary is None]
-    detected: list[Detected] = _rows(Detected, detectors(questions, _first_samples(counted)))
+    detected: list[Detected] = _rows(Detected, detectors(questions, judged.values()))
     found = Results(
         bank=bank,
         baseline=baseline,
@@ -187,21 +188,6 @@ def _judged(
             )
         )
     return rows
-
-
-def _first_samples(answers: Iterable[Answer]) -> list[Answer]:
-    """Of several samples of an answer the first, which is the one that is judged."""
-    first: dict[tuple[str, str], Answer] = {}
-    for answer in sorted(answers, key=lambda answer: answer.sample):
-        first.setdefault((answer.question, answer.model), answer)
-    return list(first.values())
-
-
-def _lengths(answers: Iterable[Answer]) -> dict[tuple[str, str], int]:
-    return {
-        (answer.question, answer.model): sum(map(len, answer.turns))
-        for answer in _first_samples(answers)
-    }
 
 
 def _leaderboard(table: pd.DataFrame) -> tuple[list[Strength], list[str]]:

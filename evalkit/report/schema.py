@@ -358,6 +358,10 @@ class Results(BaseModel):
         same = (row for row in self.relative_score if (row.judge, row.prompt) == (judge, prompt))
         return [row for row in same if row.percent is not None]
 
+    def cards(self, judge: str, prompt: str) -> list[JudgeCard]:
+        """The report card of one judging, where there is one."""
+        return [row for row in self.judge_card if (row.judge, row.prompt) == (judge, prompt)]
+
     def decision(self, pair: Comparison) -> DecisionOfPair | None:
         """What a pair came to; None where no verdict on it could be read."""
         wanted = (pair.judge, pair.prompt, pair.a, pair.b)

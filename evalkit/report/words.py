@@ -54,6 +54,11 @@ def interval(low: float | None, high: float | None, times: float = 1, digits: in
     return f"[{times * low:.{digits}f}, {times * high:.{digits}f}]"
 
 
+def percent(fraction: float | None, digits: int = 1) -> str:
+    """`31.3`: a fraction in percent, without its sign."""
+    return "" if fraction is None else f"{100 * fraction:.{digits}f}"
+
+
 def certain(decision: DecisionOfPair | None) -> str:
     """What a pair came to, for a cell of a table."""
     if decision is None:
@@ -76,19 +81,15 @@ def suspect(found: Iterable[Detected]) -> Iterator[str]:
     """What was seen of the answers without a judge, in sentences."""
     for row in found:
         told = {
-            "identical": f"{_percent(row.identical)} of its answers repeat another one",
-            "judge_talk": f"{_percent(row.judge_talk)} of its answers speak to a judge",
+            "identical": f"{percent(row.identical, 0)}% of its answers repeat another one",
+            "judge_talk": f"{percent(row.judge_talk, 0)}% of its answers speak to a judge",
             "relevance_lift": "its answers take up the words of their own questions no more than "
             "those of others",
-            "copied": f"{_percent(row.copied)} of its answers are those of {row.copied_from}",
+            "copied": f"{percent(row.copied, 0)}% of its answers are those of {row.copied_from}",
         }
         if row.alarms:
             signs = "; ".join(told[name] for name in row.alarms)
             yield f"{row.model}: {signs}. Its numbers may say nothing of a chatbot."
-
-
-def _percent(share: float | None) -> str:
-    return f"{100 * (share or 0):.0f}%"
 
 
 def certainty(what: str, a: str, b: str, after: int) -> str:
@@ -180,7 +181,7 @@ def _scores(results: Results, judge: str, prompt: str) -> str:
     (reviews,) = (r.reviews for r in results.reviews if (r.judge, r.prompt) == (judge, prompt))
     head = ("", f"% of {results.baseline}", *HEAD)
     lines = [head, *(_line(results, score) for score in results.scores(judge, prompt))]
-    cards = (card for card in results.judge_card if (card.judge, card.prompt) == (judge, prompt))
+    cards = results.cards(judge, prompt)
     said = [f"judged by {judge} with {prompt}, {reviews} reviews", *aligned(lines)]
     return "\n".join([*said, *map(in_short, cards)])
 

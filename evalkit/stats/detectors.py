@@ -7,7 +7,6 @@ arXiv:2410.07137). Four signs, each over all answers of one model; none knows a 
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from functools import lru_cache
 
 import pandas as pd
 
@@ -63,9 +62,12 @@ def detectors(questions: Iterable[Question], answers: Iterable[Answer]) -> pd.Da
         known = len(texts) >= FEWEST
         identical = 1 - len(set(texts.values())) / len(texts) if known else None
         talk = sum(bool(_JUDGE_TALK.search(t)) for t in texts.values()) / len(texts)
-        lift = _lift([q.id for q in bank], asked, texts)
+        said = {id_: words(text) for id_, text in texts.items()}
+        telling = {id_ for id_, about in said.items() if len(about) >= TELLING}
+        lift = _lift([id_ for id_ in asked if id_ in telling], asked, said)
         others = {name: each for name, each in own.items() if name != model}
-        source, copied = _copied(texts, others) if known else (None, None)
+        told = {id_: text for id_, text in texts.items() if id_ in telling}
+        source, copied = _copied(told, others)
         found = {
             "identical": identical is not None and identical > MOST_IDENTICAL,
             "judge_talk": known and talk > MOST_JUDGE_TALK,
@@ -80,7 +82,6 @@ def detectors(questions: Iterable[Question], answers: Iterable[Answer]) -> pd.Da
     return pd.DataFrame(rows, columns=COLUMNS).astype(dict.fromkeys(numbers, float))
 
 
-@lru_cache(maxsize=4096)
 def words(text: str) -> frozenset[str]:
     """The words that a text may be about: four letters and more, or pairs of characters."""
     text = text.lower()
@@ -89,10 +90,12 @@ def words(text: str) -> frozenset[str]:
 
 
 def _lift(
-    bank: Sequence[str], asked: Mapping[str, frozenset[str]], texts: Mapping[str, str]
+    telling: Sequence[str],
+    asked: Mapping[str, frozenset[str]],
+    said: Mapping[str, frozenset[str]],
 ) -> float | None:
-    said = {id_: words(text) for id_, text in texts.items()}
-    told = [id_ for id_ in bank if len(said.get(id_, ())) >= TELLING and asked[id_]]
+    """`telling`: the questions whose answers say enough; `asked`, `said`: words of all."""
+    told = [id_ for id_ in telling if asked[id_]]
     if len(told) < FEWEST:
         return None
     common = Counter(word for id_ in told for word in asked[id_])
@@ -113,10 +116,11 @@ def _share(of: set[str], within: frozenset[str]) -> float:
 
 
 def _copied(
-    texts: Mapping[str, str], others: Mapping[str, Mapping[str, str]]
+    told: Mapping[str, str], others: Mapping[str, Mapping[str, str]]
 ) -> tuple[str | None, float | None]:
-    """Whose answers these most often are, and how often; short answers may agree by chance."""
-    told = {id_: text for id_, text in texts.items() if len(words(text)) >= TELLING}
+    """Whose answers these most often are, and how often; short ones, which may agree by chance,
+    are not among them.
+    """
     if len(told) < FEWEST:
         return None, None
     best, most = None, 0.0

@@ -65,6 +65,22 @@ class ShiftedEProcesses:
         return self._processes.take((d - self._means) / self._reach)
 
 
+class TieEProcesses:
+    """Evidence that a mean lies within a zone around 0: below its top and above its foot."""
+
+    def __init__(self, number: int, zone: float) -> None:
+        """`zone`: half its width; 0: there is no evidence of a tie, ever."""
+        self._zone = zone
+        self._below = ShiftedEProcesses(np.full(number, zone), -1)
+        self._above = ShiftedEProcesses(np.full(number, -zone), 1)
+
+    def take(self, outcomes: npt.ArrayLike) -> Floats:
+        """As `EProcesses.take`; the weaker of the two sides."""
+        if not self._zone:
+            return np.full(np.shape(outcomes), -np.inf)
+        return np.minimum(self._below.take(outcomes), self._above.take(outcomes))
+
+
 def always_valid(outcomes: npt.ArrayLike, level: float = LEVEL) -> tuple[float, float] | None:
     """An interval for the mean of outcomes in [-1, 1] that holds however often one looks.
 

@@ -14,7 +14,7 @@ import pandas as pd
 
 from evalkit.records import place
 from evalkit.stats.battles import PAIR, by_question, groups
-from evalkit.stats.eprocess import EProcesses, ShiftedEProcesses, always_valid
+from evalkit.stats.eprocess import EProcesses, TieEProcesses, always_valid
 from evalkit.stats.intervals import Floats
 
 ALPHA = 0.05
@@ -56,9 +56,7 @@ class Comparisons:
         """Outcomes of each pair, until it was decided."""
         self._alpha = alpha
         self._better = EProcesses(number)
-        self._below = ShiftedEProcesses(np.full(number, tie_zone), -1)  # than the zone's top
-        self._above = ShiftedEProcesses(np.full(number, -tie_zone), 1)  # than its foot
-        self._ties = tie_zone > 0
+        self._tie = TieEProcesses(number, tie_zone)
 
     @property
     def open(self) -> list[int]:
@@ -73,9 +71,7 @@ class Comparisons:
         d = np.asarray(outcomes, dtype=np.float64).copy()
         d[[found is not None for found in self.found]] = np.nan
         self.taken += ~np.isnan(d)
-        (better,) = self._better.take([d])
-        (below,), (above,) = self._below.take([d]), self._above.take([d])
-        tie = np.minimum(below, above) if self._ties else np.full(len(d), -np.inf)
+        (better,), (tie,) = self._better.take([d]), self._tie.take([d])
         counted = e_benjamini_hochberg(np.maximum(better, tie), self._alpha)
         new = [pair for pair in self.open if counted[pair]]
         for pair in new:
@@ -216,11 +212,8 @@ def more_questions(
         return None
     future = np.random.default_rng(seed).choice(d, (FARTHEST, RESAMPLES))
     after = np.concatenate([np.broadcast_to(d[:, None], (len(d), RESAMPLES)), future])
-    held = EProcesses(RESAMPLES).take(after)
-    if tie_zone:
-        below = ShiftedEProcesses(np.full(RESAMPLES, tie_zone), -1).take(after)
-        above = ShiftedEProcesses(np.full(RESAMPLES, -tie_zone), 1).take(after)
-        held = np.maximum(held, np.minimum(below, above))
+    better, tie = EProcesses(RESAMPLES).take(after), TieEProcesses(RESAMPLES, tie_zone).take(after)
+    held = np.maximum(better, tie)
     sure = np.maximum.accumulate(held[len(d) :], 0) >= -np.log(alpha)
     enough = np.flatnonzero(sure.mean(1) >= 0.5)
     return int(enough[0]) + 1 if len(enough) else None
