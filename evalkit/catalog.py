@@ -1,8 +1,8 @@
 """The catalogue: a model's name -> how it is reached, what it costs, where its key may go.
 
 The shipped `catalog.yaml`, with the `catalog:` of the workspace's `evalkit.yaml` laid over it, and
-`service/model-id` or `http://host/v1#name` for what neither names. It holds names of variables and
-no key, and reaches nothing.
+`service/model-id`, `http://host/v1#name` or the path of a checkpoint for what neither names. It
+holds names of variables and no key, and reaches nothing.
 """
 
 import re
@@ -11,7 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 from urllib.parse import urlsplit
 
 from pydantic import (
@@ -28,8 +28,13 @@ from evalkit import jsonl, keys, yamlfile
 from evalkit.errors import BadFile, BadKey, Fault, Missing, Unknown
 from evalkit.price import Price
 
+if TYPE_CHECKING:
+    from evalkit.prompts import ChatTemplate
+
 SHIPPED = Path(__file__).with_name("catalog.yaml")
 OLD_NAMES = {"OPENAI_BASE_URL": "OPENAI_API_BASE"}  # what it was called until 2023
+FILES = ("hf_local", "gguf", "replay")
+"""Providers whose `path` is a place on this machine."""
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
@@ -57,6 +62,7 @@ def _variable(text: str, info: ValidationInfo) -> str:
 _TEXTS = ("url", "path", "key_header", "about", "note", "template", "service", "provider")
 """Fields of a stanza that no key may stand in; a model's id may look like one."""
 
+Dtype = Literal["float32", "float16", "bfloat16", "8bit", "4bit"]
 Address = Annotated[str, AfterValidator(_address)]
 Variable = Annotated[str, AfterValidator(_variable)]
 
@@ -105,7 +111,9 @@ class Stanza(BaseModel):
     context: int | None = Field(None, gt=0)
     """Tokens."""
     template: str | None = None
-    dtype: str | None = None
+    """A file of prompts/chat/, for a checkpoint whose tokenizer has no chat template."""
+    dtype: Dtype | None = None
+    """What a checkpoint is loaded as; None: its own type on a GPU, float32 without one."""
     facts: dict[str, str | int | float] = {}
     """For the report's table of models."""
     note: str | None = None
@@ -154,6 +162,15 @@ class Model:
     stanza: Stanza
     """With all that its service says."""
     url: str | None = None
+    template: "ChatTemplate | None" = None
+    """How it is spoken to, where we do that and not its server."""
+
+    @property
+    def asked_as(self) -> str:
+        """What `Request.asked` takes as the model: whatever would change what it is asked."""
+        if self.template is None:
+            return self.id
+        return " ".join([self.id, self.template.hash, self.stanza.dtype or ""]).rstrip()
 
     @property
     def origin(self) -> str | None:
@@ -176,8 +193,13 @@ class Catalog:
         shipped: Mapping[str, Stanza],
         own: Mapping[str, Stanza],
         environment: Mapping[str, str],
+        root: Path = Path(),
+        templates: Mapping[str, Path] | None = None,
     ) -> None:
+        """`root`: where paths of recordings and checkpoints start; `templates`: prompts/chat/."""
         self.told: list[str] = []
+        self.templates = dict(templates or {})
+        self._root = root
         self._environment = environment
         self._homes = self._find_homes(shipped)
         self._ways = {each.key_env: each.url_env for each in shipped.values() if each.url_env}
@@ -186,14 +208,19 @@ class Catalog:
             self.stanzas[name] = stanza.over(shipped[name]) if name in shipped else stanza
 
     @classmethod
-    def load(cls, own: Path, environment: Mapping[str, str]) -> "Catalog":
+    def load(
+        cls,
+        own: Path,
+        environment: Mapping[str, str],
+        templates: Mapping[str, Path] | None = None,
+    ) -> "Catalog":
         """The shipped catalogue with that of the file `own`, if it exists, laid over it.
 
         Raises BadFile with every fault of the file.
         """
         shipped = yamlfile.load(SHIPPED, _Shipped).__pydantic_extra__
         stanzas = yamlfile.load(own, _File).catalog if own.exists() else {}
-        found = cls(shipped, stanzas, environment)
+        found = cls(shipped, stanzas, environment, own.parent, templates)
         faults = []
         for name, stanza in stanzas.items():
             if stanza.service is not None and stanza.service not in found.services():
@@ -231,6 +258,8 @@ class Catalog:
             if not model_id:
                 raise Missing(f"which model is at {url}? Name it: {url}#MODEL")
             return self.at(model_id, url, key_env)
+        if is_path(name):
+            return _lying_at(Path(name).expanduser())
         if name in self.stanzas and not _is_service(self.stanzas[name]):
             return self._reached(name, self.stanzas[name], key_env)
         service, slash, model_id = name.partition("/")
@@ -268,6 +297,8 @@ class Catalog:
                 stanza = Stanza(key_env=key_env).over(stanza)
             except ValidationError as error:
                 raise BadKey("; ".join(jsonl.complaints(error, Stanza))) from error
+        if stanza.path and stanza.provider in FILES:
+            stanza = _with_path(stanza, self._root / stanza.path)
         model = Model(name, stanza.model or name, stanza, self.address(stanza))
         if stanza.key_env in self._homes and model.origin:
             way = self._ways.get(stanza.key_env)
@@ -307,9 +338,30 @@ def family(model_id: str) -> str:
     return {"chatgpt": "gpt"}.get(found[0], found[0]) if found else name
 
 
+def is_path(name: str) -> bool:
+    """Whether a model is named by where it lies."""
+    return bool(re.match(r"(\.{1,2}|~|[A-Za-z]:)?[/\\]", name)) or name.endswith(".gguf")
+
+
+def _lying_at(path: Path) -> Model:
+    """The checkpoint in a folder, or in a GGUF file, under the name that it has there."""
+    if path.suffix == ".gguf":
+        return Model(
+            path.stem, path.stem, _with_path(Stanza(provider="gguf", structured=True), path)
+        )
+    name = path.resolve().name
+    return Model(name, name, _with_path(Stanza(provider="hf_local"), path))
+
+
+def _with_path(stanza: Stanza, path: Path) -> Stanza:
+    """A stanza for what lies there; a file may have any name, also one like a key."""
+    return stanza.model_copy(update={"path": str(path)})
+
+
 def _is_service(stanza: Stanza) -> bool:
-    """It has an address and leaves the model to be named behind it."""
-    return stanza.model is None and bool(stanza.url or stanza.url_env)
+    """It has an address, or is a hub, and leaves the model to be named behind it."""
+    hub = stanza.provider == "hf_local" and stanza.path is None
+    return stanza.model is None and bool(stanza.url or stanza.url_env or hub)
 
 
 def _origin(url: str) -> str:

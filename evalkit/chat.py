@@ -4,12 +4,14 @@ A call ends in a Reply or in a Failure; neither is an exception. Knows no questi
 no service.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Literal, Protocol
 
 from evalkit.records import Answer, Review, Usage, short_hash
+
+THOUGHT = "<think>", "</think>"
 
 
 @dataclass(frozen=True)
@@ -83,6 +85,17 @@ class Reply:
     """Seconds from sending to the last byte."""
     time: str | None = None
     """When it came, ISO 8601 in UTC."""
+    template: str | None = None
+    """Hash of the chat template that the messages were put into, where we did that."""
+
+
+def apart(text: str) -> tuple[str, str | None]:
+    """What is said, and the reasoning before it, of a model that has no other place for it."""
+    begin, end = THOUGHT
+    if not text.lstrip().startswith(begin):
+        return text, None
+    thought, ended, said = text.lstrip().removeprefix(begin).partition(end)
+    return said.lstrip() if ended else "", thought.strip()
 
 
 def bought(request: Request, reply: Reply, model_id: str, dollars: float | None) -> dict[str, Any]:
@@ -100,6 +113,7 @@ def bought(request: Request, reply: Reply, model_id: str, dollars: float | None)
         "repaired": reply.repaired,
         "refusal": reply.refusal,
         "sampling": None if reply.sampling is None else dict(reply.sampling),
+        "template": reply.template,
     }
 
 
@@ -138,14 +152,24 @@ class Failure:
     """The request went out and the reply broke off: the service may charge for it."""
 
 
+def unheard(text: str) -> None:
+    """Nobody listens: the reply is taken when it is whole."""
+
+
 class Provider(Protocol):
     """A way to reach one model."""
 
     shares: str
     """Whose pace this model shares: the host and the key, without the key."""
+    at_once: int | None
+    """How many calls it takes at once; None where that must be found out."""
+    notes: tuple[str, ...]
+    """What its owner should know before the first call, a line each."""
 
-    async def reply(self, request: Request) -> Reply | Failure:
-        """Make one call."""
+    async def reply(
+        self, request: Request, hear: Callable[[str], None] = unheard
+    ) -> Reply | Failure:
+        """Make one call; `hear` gets the text piece by piece while it comes."""
         ...
 
     async def close(self) -> None:

@@ -1,7 +1,7 @@
 """A checkpoint on disk: which tensors it has, of what shape and type, and where their bytes lie.
 
-Reads the headers of safetensors files and of old .bin files, never a tensor, and runs nothing: a
-checkpoint is data from a stranger. Knows no model and no sum.
+Reads the headers of safetensors files and of old .bin files and what stands beside them, never a
+tensor, and runs nothing: a checkpoint is data from a stranger. Knows no model and no sum.
 """
 
 import json
@@ -11,7 +11,7 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
-from evalkit import torchfile
+from evalkit import jsonl, torchfile
 from evalkit.errors import BadFile, BadPath, Fault, Missing
 
 WIDTHS = dict(torchfile.STORAGES.values())
@@ -97,6 +97,45 @@ def read(folder: Path) -> Checkpoint:
     if faults:
         raise BadFile(faults)
     return found
+
+
+def chat_template(folder: Path) -> str | None:
+    """The chat template that came with the tokenizer, word for word; None where there is none.
+
+    Raises BadFile for a file of the tokenizer that is no JSON.
+    """
+    alone = folder / "chat_template.jinja"
+    if alone.is_file():
+        return jsonl.text(alone)
+    for name in ("chat_template.json", "tokenizer_config.json"):
+        found = _settings(folder / name).get("chat_template")
+        if isinstance(found, list):  # several, each for a purpose of its own
+            named = {each.get("name"): each for each in found if isinstance(each, dict)}
+            found = named.get("default", {}).get("template")
+        if isinstance(found, str):
+            return found
+    return None
+
+
+def config(folder: Path) -> dict[str, Any]:
+    """What config.json says of the language model; raises BadPath where there is none."""
+    path = folder / "config.json"
+    if not path.is_file():
+        raise BadPath(f"{path}: no such file, so {folder} is no checkpoint that can be loaded")
+    told = _settings(path)
+    inner = told.get("text_config")
+    return told | inner if isinstance(inner, dict) else told
+
+
+def _settings(path: Path) -> dict[str, Any]:
+    """A file of settings; an empty one where there is none."""
+    if not path.is_file():
+        return {}
+    try:
+        found = json.loads(path.read_bytes())
+    except ValueError as error:
+        raise BadFile([Fault(str(path), "not JSON")]) from error
+    return found if isinstance(found, dict) else {}
 
 
 def _files(folder: Path, listed: Mapping[str, str] | None) -> list[Path]:

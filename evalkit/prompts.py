@@ -1,10 +1,11 @@
-"""What a judge is told and how its reply is read: the files of prompts/, as data.
+"""What is said around a text, to a judge, a writer of questions, a checkpoint: prompts/, as data.
 
 A prompt file is YAML that is checked whole before it is used. Nothing in it is code.
 This module knows no model and sends nothing.
 """
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
@@ -21,9 +22,9 @@ from pydantic import (
 )
 
 from evalkit import yamlfile
-from evalkit.errors import BadFile, Fault, Unknown, did_you_mean
+from evalkit.errors import BadFile, Fault, Missing, Unknown, did_you_mean
 from evalkit.parsers import PARSERS
-from evalkit.records import Question
+from evalkit.records import Question, Texts, short_hash
 
 _JINJA = ImmutableSandboxedEnvironment(
     undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
@@ -129,6 +130,77 @@ class GeneratePrompt(Prompt):
     @classmethod
     def _only_these(cls, source: str) -> str:
         return _uses_only(source, cls.NAMES)
+
+
+class ChatPrompt(Prompt):
+    """How a checkpoint without a chat template of its own is spoken to.
+
+    The text begins behind the tokenizer's first token, and ends where the next answer begins.
+    """
+
+    NAMES: ClassVar[set[str]] = {"messages", "bos_token", "eos_token"}
+    """What its template may use."""
+
+    source: str
+    """Where it is written down what the model was trained with."""
+    system: str = ""
+    """What is said first, unless the conversation has a system message of its own."""
+    template: Template
+    stop: Texts = ()
+    """Texts at which an answer is over; they are no part of it."""
+
+    @field_validator("template")
+    @classmethod
+    def _only_these(cls, source: str) -> str:
+        return _uses_only(source, cls.NAMES)
+
+
+@dataclass(frozen=True)
+class ChatTemplate:
+    """How one checkpoint is spoken to."""
+
+    name: str | None
+    """A file of prompts/chat/; None: the one that came with the tokenizer."""
+    text: str
+    """Jinja, over `messages`."""
+    system: str = ""
+    stop: tuple[str, ...] = ()
+
+    @property
+    def hash(self) -> str:
+        """`short_hash` of all of it."""
+        return short_hash([self.text, self.system, list(self.stop)])
+
+    def fill(self, messages: Sequence[Mapping[str, str]], **tokens: str) -> str:
+        """The text of a conversation; `tokens`: `bos_token` and `eos_token`.
+
+        For a template of prompts/chat/ only: that of a tokenizer may use more than there is here.
+        """
+        if self.system and not any(each["role"] == "system" for each in messages):
+            messages = [{"role": "system", "content": self.system}, *messages]
+        return fill(self.text, messages=messages, **tokens)
+
+
+def chat_template(
+    model: str, files: Mapping[str, Path], *, own: str | None, named: str | None, wanted: str | None
+) -> ChatTemplate:
+    """How a checkpoint is spoken to; never a guess.
+
+    `wanted`, which the user said, goes before the tokenizer's `own`, and that before `named`, which
+    the catalogue says. Raises Unknown for a name that is none, Missing where there is nothing.
+    """
+    name = wanted or (None if own is not None else named)
+    if name is None and own is not None:
+        return ChatTemplate(None, own)
+    if name is None:
+        raise Missing(
+            f"how is '{model}' spoken to? Its tokenizer has no chat template. Give --template NAME "
+            f"or `template:` in evalkit.yaml; there is: {', '.join(sorted(files))}"
+        )
+    if name not in files:
+        raise Unknown("chat template", name, sorted(files), "It is a file prompts/chat/NAME.yaml")
+    found = yamlfile.load(files[name], ChatPrompt)
+    return ChatTemplate(name, found.template, found.system, found.stop)
 
 
 @cache

@@ -121,6 +121,8 @@ class Bought(Record):
     """What a model said instead of an answer, where the service tells the two apart."""
     sampling: dict[str, int | float] | None = None
     """The parameters that were really sent, under the names that the service took."""
+    template: str | None = None
+    """Hash of the chat template that the messages were put into; None where a service did that."""
 
 
 class Answer(Bought):

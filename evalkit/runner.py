@@ -135,7 +135,9 @@ class Run:
         shared: dict[str, list[Work]] = {}
         for work in works:
             shared.setdefault(work.provider.shares, []).append(work)
-        self._lanes = [_Lane(own, Pace(concurrency)) for own in shared.values()]
+        self._lanes = [
+            _Lane(own, Pace(concurrency or own[0].provider.at_once)) for own in shared.values()
+        ]
 
     @property
     def in_flight(self) -> int:
@@ -150,7 +152,7 @@ class Run:
     async def finish(self) -> None:
         """Make all calls. What went wrong is found in `stops`, `error` and each work's `failed`.
 
-        A bug surfaces as itself, not as one of a group.
+        A bug surfaces as itself, not as one of a group. Providers are closed by who opened them.
         """
         try:
             async with asyncio.TaskGroup() as group:
@@ -158,9 +160,6 @@ class Run:
                     group.create_task(self._run(lane, group))
         except BaseExceptionGroup as several:
             raise several.exceptions[0] from None
-        finally:
-            for work in self.works:
-                await work.provider.close()
 
     def stop(self) -> None:
         """Start nothing more; what is under way finishes."""

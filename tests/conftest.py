@@ -15,6 +15,9 @@ ROOT = Path(__file__).parent.parent
 OFFLINE = Path(__file__).parent / "offline"
 PUBLISHED = Path(os.environ.get("EVALKIT_PUBLISHED", ROOT.parent / "shared" / "data"))
 
+os.environ["OMP_NUM_THREADS"] = "1"  # torch's threads wait by spinning, and tests run side by side
+os.environ["HF_HUB_OFFLINE"] = "1"  # a checkpoint of the hub is looked for in its cache alone
+
 REFUSED = Path(tempfile.mkdtemp(prefix="evalkit-tests-")) / "refused"
 
 # The guard against the network, in this process and in every Python that a test starts.

@@ -17,7 +17,7 @@ def test_no_argument_shows_three_steps_and_the_verbs(evalkit, tmp_path):
     from evalkit.cli import verbs
 
     for verb in verbs.commands:
-        assert f"  {verb} " in ran.out
+        assert f" {verb} " in ran.out
     assert list(tmp_path.iterdir()) == []
 
 
@@ -37,7 +37,7 @@ def test_every_step_of_the_first_screen_is_a_command_that_exists(evalkit):
     [
         (
             ["rport"],
-            "no verb 'rport'. Did you mean 'report'? There is: answer, compare, demo,",
+            "no verb 'rport'. Did you mean 'report'? There is: answer, chat, compare,",
         ),
         (["report", "--bnak", "x"], "no option '--bnak'. Did you mean '--bank'?"),
         (["report", "--bank"], "option '--bank' requires an argument."),

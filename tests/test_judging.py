@@ -128,7 +128,7 @@ def test_a_dry_run_says_what_it_would_cost_and_sends_and_writes_nothing(judge, t
 def test_where_all_answers_are_the_same_there_is_nothing_to_ask(judge, tmp_path):
     answers(tmp_path, base="{id} the same", m="{id} the same")
     with serving() as server:
-        for more in ((), ("--until", "decided"), ("--until", "best")):
+        for more in ((), ("--canaries", "2"), ("--until", "decided"), ("--until", "best")):
             ran = judge(server, *more)
             assert (ran.code, server.calls) == (0, []), ran.err
             assert any("3 pairs of answers are the same" in line for line in ran.lines)

@@ -72,7 +72,7 @@ def test_the_list_tells_prices_with_their_day_and_what_is_not_known(models):
     assert row_of(out, "gpt-4o").split() == ["gpt-4o", "openai", "2.50", "10.00", "2025-07-04"]
     assert row_of(out, "deepseek-reasoner").endswith("price unknown")
     assert row_of(out, "bard").endswith("no API: evalkit import answers FILE")
-    assert "http://HOST/v1#NAME" in row_of(out, "llama-13b")
+    assert row_of(out, "llama-13b").endswith("loaded on this machine (evalkit[local])")
 
 
 def test_the_prices_stand_below_one_another(models):
@@ -191,8 +191,9 @@ def test_a_service_is_told_with_its_address(models, monkeypatch):
         ),
         (
             ["llama-13b", "--check"],
-            "llama-13b is a checkpoint, which this release does not load itself. Serve it and "
-            "point at it: --model http://localhost:8000/v1#llama-13b",
+            "huggyllama/llama-13b is not in the cache of the Hugging Face hub, and the hub was not "
+            "asked or did not reply. Fetch it (hf download huggyllama/llama-13b) or give the "
+            "folder of a checkpoint: --model ./FOLDER",
         ),
         (["azure/mine", "--check"], "no address for 'mine': set AZURE_OPENAI_ENDPOINT"),
         (["azure", "--check"], "no address for 'azure': set AZURE_OPENAI_ENDPOINT"),

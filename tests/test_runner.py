@@ -102,7 +102,15 @@ def perform():
         run.told = []
         if before:
             before(run)
-        asyncio.run(asyncio.wait_for(run.finish(), 30))
+
+        async def made():
+            try:
+                await asyncio.wait_for(run.finish(), 30)
+            finally:
+                for each in works:
+                    await each.provider.close()
+
+        asyncio.run(made())
         assert run.in_flight == 0
         assert run.budget.aside == pytest.approx(0)
         return run

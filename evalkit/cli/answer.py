@@ -112,9 +112,9 @@ def answer(
     chosen = tuple(spread(questions, limit))
     wanted = Wanted(bank, tuple(models), chosen, Settings(**drawn))
     if show_prompt:
-        asking = {m.name: Asking(m.name, m.id, chosen, [], wanted.settings) for m in models}
+        asking = {m.name: Asking(m.name, m.asked_as, chosen, [], wanted.settings) for m in models}
         first = [(model, next(asking[model.name].requests())) for model in models]
-        calls.show_requests("answer", first, as_json=given.as_json)
+        calls.show_requests("answer", catalog, first, as_json=given.as_json)
         return
     ended = ask(given, workspace, catalog, wanted, limits)
     if given.as_json:
@@ -160,7 +160,7 @@ def _asking(wanted: Wanted, model: "Model") -> Any:
 
     def of(rows: "list[Answer]") -> Asking:
         settings = wanted.own_settings.get(model.name, wanted.settings)
-        return Asking(model.name, model.id, wanted.questions, rows, settings)
+        return Asking(model.name, model.asked_as, wanted.questions, rows, settings)
 
     return of
 

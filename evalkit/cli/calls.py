@@ -18,7 +18,7 @@ from evalkit.cli.verb import Everywhere, note, print_json, say, show, tell
 from evalkit.errors import BadName, EvalkitError, Missing, Unknown
 
 if TYPE_CHECKING:
-    from evalkit.catalog import Catalog, Model
+    from evalkit.catalog import Catalog, Dtype, Model
     from evalkit.chat import Reply, Request
     from evalkit.ledger import Ledger, Writer
     from evalkit.price import Estimate
@@ -42,6 +42,8 @@ class Way:
     key_env: str | None = None
     replay: str | None = None
     timeout: float | None = None
+    template: str | None = None
+    dtype: "Dtype | None" = None
 
 
 @dataclass(frozen=True)
@@ -69,6 +71,16 @@ def on_a_way(verb: Callable[..., None]) -> Callable[..., None]:
         type=click.FloatRange(0, min_open=True),
         callback=finite,
         help="Seconds for one call; default: 600.",
+    )
+    @click.option(
+        "--template",
+        metavar="NAME",
+        help="How to speak to a checkpoint: a file of prompts/chat/; default: its own.",
+    )
+    @click.option(
+        "--dtype",
+        type=click.Choice(["float32", "float16", "bfloat16", "8bit", "4bit"]),
+        help="What a checkpoint is loaded as; default: its own type on a GPU, else float32.",
     )
     @wraps(verb)
     def command(**own: Any) -> None:
@@ -209,12 +221,15 @@ def recorded(name: str, model_id: str, path: str) -> "Model":
 
 
 def _model(catalog: "Catalog", spec: str, way: Way) -> "Model":
+    from evalkit import providers
+    from evalkit.catalog import is_path
+
     if way.replay is not None:
         try:
-            id_ = catalog.find(spec, way.key_env).id
+            model = catalog.find(spec, way.key_env)
         except Unknown:
-            id_ = spec
-        return recorded(spec, id_, way.replay)
+            return recorded(spec, spec, way.replay)
+        return recorded(model.name if is_path(spec) else spec, model.id, way.replay)
     if way.base_url is not None:
         model = catalog.at(spec, way.base_url, way.key_env)
     else:
@@ -222,7 +237,9 @@ def _model(catalog: "Catalog", spec: str, way: Way) -> "Model":
     if way.timeout is not None:
         timeouts = model.stanza.timeouts.model_copy(update={"total": way.timeout})
         model = replace(model, stanza=model.stanza.model_copy(update={"timeouts": timeouts}))
-    return model
+    if way.dtype is not None:
+        model = replace(model, stanza=model.stanza.model_copy(update={"dtype": way.dtype}))
+    return providers.prepared(model, catalog.templates, way.template)
 
 
 def plan(
@@ -262,6 +279,8 @@ def perform(
     most = sum(plan.estimate.most or 0 for plan in asked)
     running.check_price(models, most, limits.budget, limits.yes)
     providers = {model.name: running.provider_of(model, catalog) for model in models}
+    for line in (line for provider in providers.values() for line in provider.notes):
+        note(f"  {line}")
     with ExitStack() as held:
         writers = {p.model.name: held.enter_context(p.ledger.writing()) for p in asked}
         plans = planned() if asked else plans
@@ -411,8 +430,11 @@ def _show(job: Job, plans: list[Plan], counted: list[dict[str, Any]]) -> None:
         show("   ".join([padded(plan.model.name, longest), *words]))
 
 
-def show_requests(verb: str, first: "Sequence[tuple[Model, Request]]", *, as_json: bool) -> None:
-    """The first call to each model, word for word."""
+def show_requests(
+    verb: str, catalog: "Catalog", first: "Sequence[tuple[Model, Request]]", *, as_json: bool
+) -> None:
+    """The first call to each model, word for word; of a checkpoint also the text and the tokens."""
+    from evalkit.cli.running import provider_of
     from evalkit.escape import visible
 
     shown = []
@@ -420,7 +442,12 @@ def show_requests(verb: str, first: "Sequence[tuple[Model, Request]]", *, as_jso
         messages = [{"role": each.role, "content": each.text} for each in request.messages]
         sampling = request.sampling.parameters()
         schema = {} if request.schema is None else {"schema": json.loads(request.schema)}
-        shown.append({"model": model.id, "messages": messages, **sampling, **schema})
+        row = {"model": model.id, "messages": messages, **sampling, **schema}
+        if model.template is not None:
+            spelt = getattr(provider_of(model, catalog), "spelt", None)
+            if spelt is not None:
+                row["text"], row["tokens"] = spelt(request)
+        shown.append(row)
         if not as_json:
             drawn = ", ".join(f"{name} {value:g}" for name, value in sampling.items())
             note(f"{model.name} ({model.id}), question {request.about[0]}, {drawn}:")
@@ -428,5 +455,8 @@ def show_requests(verb: str, first: "Sequence[tuple[Model, Request]]", *, as_jso
                 click.echo(visible(f"[{each.role}]\n{each.text}"))
             if request.schema is not None:
                 click.echo(visible(f"[schema]\n{json.dumps(schema['schema'], indent=1)}"))
+            if "text" in row:
+                click.echo(visible(f"[text]\n{row['text']}"))
+                click.echo(f"[{len(row['tokens'])} tokens]\n{' '.join(map(str, row['tokens']))}")
     if as_json:
         print_json(verb, {"prompts": shown}, [], None)

@@ -9,6 +9,7 @@ import click
 
 from evalkit import __version__
 from evalkit.cli.answer import answer
+from evalkit.cli.chat import chat
 from evalkit.cli.compare import compare
 from evalkit.cli.demo import demo
 from evalkit.cli.evaluation import run as run_
@@ -29,11 +30,11 @@ evalkit {version}: a strong model as the judge between chatbots, with error bars
   2  evalkit judge --judge gpt-4                    GPT-4 compares their answers
   3  evalkit report --open                          one page with the verdict
 
-  questions  80 of our own; check, generate, ...    models  whom it can ask, at what price
+  questions  80 of our own; check, generate, ...    models  whom it can ask; does it fit
   answer     ask chatbots; resumes                  import  other tools' data
   judge      compare answers; price first, resumes  run     all of it from one file
   report     tables, charts, one page               compare two models, every number
-  demo       all of it, offline                     weights base + delta = checkpoint
+  chat       talk to one of them                    weights base + delta = checkpoint
 Files lie in the current folder, or where -C says. evalkit VERB --help: what a verb takes."""
 
 
@@ -50,7 +51,9 @@ def verbs(ctx: click.Context) -> None:
         click.echo(WELCOME.format(version=__version__))
 
 
-for each in (answer, compare, demo, import_, judge, models, questions, report, run_, weights):
+for each in (
+    answer, chat, compare, demo, import_, judge, models, questions, report, run_, weights,
+):  # fmt: skip
     verbs.add_command(each)
 
 

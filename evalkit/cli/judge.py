@@ -151,7 +151,7 @@ def judge(
     if show_prompt:
         shown = shown_of(workspace, wanted, questions)
         first = [(model, _asking(wanted, shown, model)([]).first()) for model in judges]
-        calls.show_requests("judge", first, as_json=given.as_json)
+        calls.show_requests("judge", catalog, first, as_json=given.as_json)
         return
     ended = ask(given, workspace, catalog, wanted, questions, limits)
     if given.as_json:
@@ -213,7 +213,7 @@ def _asking(
     def of(rows: "list[Review]") -> Judging | Until:
         judging = Judging(
             model.name,
-            model.id,
+            model.asked_as,
             shown.prompt_name,
             shown.prompt,
             shown.showings,

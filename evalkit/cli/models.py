@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 @click.command(short_help="Whom evalkit can ask, and at what price.")
 @click.argument("name", required=False)
-@click.option("--check", is_flag=True, help="Ask the server of NAME whether it has the model.")
+@click.option("--check", is_flag=True, help="Does its server have NAME; does it fit into memory?")
 @click.option("--key-env", metavar="VARIABLE", help="The variable that holds the key.")
 @on_a_workspace
 @click.pass_context
@@ -93,7 +93,7 @@ def _cost(each: dict[str, Any]) -> str:
         amounts = [_amount(price[name]) for name in ("input", "output")]
         return f"{amounts[0]:>9}  {amounts[1]:>9}   {price['date']}"
     if each["provider"] == "hf_local":
-        return "a checkpoint of your own: serve it, then --model http://HOST/v1#NAME"
+        return "a checkpoint, loaded on this machine (evalkit[local])"
     if each["provider"] is None and each["service"] is None:
         return "no API: evalkit import answers FILE"
     return "price unknown"
@@ -155,6 +155,13 @@ def _check(given: Everywhere, catalog: "Catalog", model: "Model", *, whole: bool
 
     provider = provider_of(model, catalog)
     listing = getattr(provider, "models", None)
+    if listing is None and provider.notes:  # it lies here, and fits
+        if given.as_json:
+            values = {"name": model.name, "id": model.id, "there": True, "notes": provider.notes}
+            print_json("models", values, [], None)
+        for line in () if given.as_json else provider.notes:
+            show(line)
+        return 0
     if listing is None:
         raise Missing(f"{model.name} is not behind a server that could be asked")
 

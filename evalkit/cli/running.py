@@ -10,7 +10,8 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import click
@@ -36,7 +37,12 @@ def reached(model: Model) -> str:
     """Where the calls to a model go, and with whose key, for its owner to check."""
     stanza = model.stanza
     if model.url is None:
-        return f"recording {stanza.path}" if stanza.path else "on this machine"
+        if stanza.provider == "replay":
+            return f"recording {stanza.path}"
+        where = stanza.path or f"{model.id} of the hub"
+        if model.template is None:
+            return f"{where} on this machine"
+        return f"{where} on this machine, template {model.template.name or 'of its tokenizer'}"
     if stanza.key_env is None:
         return f"{model.url} (no key sent)"
     key = os.environ.get(stanza.key_env)
@@ -177,18 +183,48 @@ def _in_flight(run: Run, calls: int) -> str:
 
 def perform(run: Run) -> int:
     """Make all calls of a run; returns the exit code that a signal asks for, 0 without one."""
+    with opened([work.provider for work in run.works], WORK) as make:
+        return make(run)
+
+
+@dataclass(frozen=True)
+class Manner:
+    """How a person meets a run."""
+
+    shown: "Callable[[Run], AbstractContextManager[Shown]]"
+    """What shows its progress."""
+    interrupted: Callable[[Run, list[int], int], None]
+    """What a signal does; it is given those that were caught."""
+
+
+@contextmanager
+def opened(asked: Sequence[Provider], manner: Manner) -> Iterator[Callable[[Run], int]]:
+    """A loop for runs, one after the other, of providers that are closed at its end.
+
+    Yields what makes all calls of a run and returns as `perform` does.
+    """
+    with asyncio.Runner() as runner:
+        try:
+            yield lambda run: runner.run(_made(run, manner))
+        finally:
+            for provider in asked:
+                runner.run(provider.close())
+
+
+async def _made(run: Run, manner: Manner) -> int:
     caught: list[int] = []
 
-    async def main() -> None:
-        with _interrupts(lambda number: _interrupted(run, caught, number)), _shown(run) as shown:
-            watching = asyncio.create_task(_watch(run, shown))
-            try:
-                await run.finish()
-            finally:
-                watching.cancel()
-                shown.look(run)
+    def take(number: int) -> None:
+        caught.append(number)
+        manner.interrupted(run, caught, number)
 
-    asyncio.run(main())
+    with _interrupts(take), manner.shown(run) as shown:
+        watching = asyncio.create_task(_watch(run, shown))
+        try:
+            await run.finish()
+        finally:
+            watching.cancel()
+            shown.look(run)
     return 128 + caught[0] if caught else 0
 
 
@@ -199,7 +235,6 @@ async def _watch(run: Run, shown: Shown) -> None:
 
 
 def _interrupted(run: Run, caught: list[int], number: int) -> None:
-    caught.append(number)
     if number == getattr(signal, "SIGHUP", None):
         with suppress(OSError):  # the terminal is gone, and with it whoever read our words
             for file in (sys.stdout.fileno(), sys.stderr.fileno()):
@@ -211,6 +246,17 @@ def _interrupted(run: Run, caught: list[int], number: int) -> None:
     if run.in_flight:
         calls = count(run.in_flight, "call")
         say(f"stopping: {calls} in flight, waiting (Ctrl-C again to drop them)")
+
+
+class _Unseen:
+    def look(self, run: Run) -> None:
+        """A reply is heard while it comes; there is nothing else to show."""
+
+
+WORK = Manner(_shown, _interrupted)
+"""Many calls: bars or lines, and a signal lets what is under way finish."""
+TALK = Manner(lambda _: nullcontext(_Unseen()), lambda run, _, __: run.drop())
+"""One call that somebody listens to, until a signal."""
 
 
 @contextmanager
@@ -275,12 +321,8 @@ def provider_of(model: Model, catalog: Catalog) -> Provider:
     if stanza.provider is None:
         by_hand = f"evalkit import answers FILE --model {model.name}"
         raise Missing(f"{model.name} has no API. Import what it said: {by_hand}")
-    if stanza.provider == "hf_local":
-        served = f"--model http://localhost:8000/v1#{model.name}"
-        raise Missing(
-            f"{model.name} is a checkpoint, which this release does not load itself. "
-            f"Serve it and point at it: {served}"
-        )
+    if model.template is None:
+        model = providers.prepared(model, catalog.templates, None)
     named = catalog.variables() | ({stanza.key_env} if stanza.key_env else set())
     return providers.load(stanza.provider).Provider(model, Keys(os.environ, named))
 

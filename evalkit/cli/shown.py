@@ -96,9 +96,9 @@ def shown_of(workspace: "Workspace", wanted: Wanted, questions: "list[Question]"
     _check_goal(wanted, prompt, compared)
     if not plan.showings and not plan.identical:
         raise Missing("no question was answered by both models of a pair. See: evalkit report")
-    every = [*tests, *plan.showings] if plan.showings else []
+    tests = tests if plan.showings else []  # a judge that is asked nothing needs none
     ties = showings.identical(standing)
-    found = (every, len(tests), plan.identical, ties, plan.unanswered)
+    found = ([*tests, *plan.showings], len(tests), plan.identical, ties, plan.unanswered)
     return Shown(orders, name, prompt, compared, *found)
 
 

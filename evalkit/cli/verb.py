@@ -158,6 +158,6 @@ def open_catalog(workspace: "Workspace") -> "Catalog":
     """The models that can be named in a workspace; what is odd about them is told with it."""
     from evalkit.catalog import Catalog
 
-    catalog = Catalog.load(workspace.config, os.environ)
+    catalog = Catalog.load(workspace.config, os.environ, workspace.prompts("chat"))
     workspace.told.extend(catalog.told)
     return catalog

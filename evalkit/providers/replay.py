@@ -6,6 +6,7 @@ order, the sample and the turn, so that a reworded prompt does not orphan a reco
 rows about the same thing, the last.
 """
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from pydantic import ValidationError
 
 from evalkit import jsonl
 from evalkit.catalog import Model
-from evalkit.chat import Failure, Kind, Reply, Request, about
+from evalkit.chat import Failure, Kind, Reply, Request, about, unheard
 from evalkit.errors import BadFile, Fault, Missing
 from evalkit.keys import Keys
 from evalkit.records import Answer, Bought, Review
@@ -27,6 +28,8 @@ class Provider:
             raise Missing(f"no recording of '{model.name}': it needs a `path`")
         path = Path(model.stanza.path)
         self.shares = str(path)
+        self.at_once: int | None = None
+        self.notes: tuple[str, ...] = ()
         self._id = model.id
         self._by_asked: dict[tuple[Any, ...], Reply] = {}
         self._by_words: dict[tuple[str, int], Reply] = {}
@@ -42,7 +45,9 @@ class Provider:
                 else:  # typed in by hand, all turns in one row
                     self._by_about.setdefault((*here, turn), _reply(row, text))
 
-    async def reply(self, request: Request) -> Reply | Failure:
+    async def reply(
+        self, request: Request, hear: Callable[[str], None] = unheard
+    ) -> Reply | Failure:
         """Find what was said."""
         here = request.about, request.sample
         turn = sum(message.role == "user" for message in request.messages)
@@ -55,6 +60,7 @@ class Provider:
         if reply is None:
             what = " ".join(request.about)
             return Failure(Kind.NOT_RECORDED, f"{self.shares} holds no reply about {what}")
+        hear(reply.text)
         return reply
 
     async def close(self) -> None:
@@ -92,4 +98,5 @@ def _reply(row: Bought, text: str) -> Reply:
         sampling=row.sampling,
         latency=row.latency,
         time=row.time,
+        template=row.template,
     )

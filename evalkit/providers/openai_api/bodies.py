@@ -8,12 +8,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from evalkit.chat import Reply, Request
+from evalkit.chat import Reply, Request, apart
 from evalkit.records import Usage
 from evalkit.surrogates import half_characters, mended
 
 FORMAT = "response_format"
-THOUGHT = "<think>", "</think>"  # how models without a field for it mark their reasoning
 
 
 @dataclass(frozen=True)
@@ -62,7 +61,7 @@ def reply(value: Any) -> Reply:
     message = choices[0].get("message") if choices and isinstance(choices[0], dict) else None
     if not isinstance(message, dict):
         raise NoReply("no message in 'choices'")
-    said, thought = _apart(_text(message.get("content")))
+    said, thought = apart(_text(message.get("content")))
     thought = message.get("reasoning_content") or message.get("reasoning") or thought
     text = mended(said)
     return Reply(
@@ -110,6 +109,15 @@ def joined(data: Iterable[str]) -> dict[str, Any]:
     return {**whole, "choices": [{"message": said, "finish_reason": end}]}
 
 
+def piece(text: str) -> str:
+    """What one event of a stream adds to the text of the reply."""
+    try:
+        said = json.loads(text)["choices"][0]["delta"].get("content")
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
+        return ""
+    return said if isinstance(said, str) else ""
+
+
 def _paired(text: str) -> str:
     """`text` with the halves of a character that came in two pieces put together."""
     if not half_characters(text):
@@ -140,15 +148,6 @@ def _text(content: Any) -> str:
             parts = [part.get("text") for part in content if isinstance(part, dict)]
             return "".join(part for part in parts if isinstance(part, str))
     raise NoReply("content that is no text")
-
-
-def _apart(text: str) -> tuple[str, str | None]:
-    """What is said, and the reasoning that stands before it."""
-    begin, end = THOUGHT
-    if not text.lstrip().startswith(begin):
-        return text, None
-    thought, ended, said = text.lstrip().removeprefix(begin).partition(end)
-    return said.lstrip() if ended else "", thought.strip()
 
 
 def _usage(value: Any) -> Usage | None:

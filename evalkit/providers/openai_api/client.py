@@ -6,7 +6,7 @@ what waits is kept outside. A redirect is never followed. No proxy is used for t
 
 import json
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
@@ -17,7 +17,7 @@ import aiohttp
 
 from evalkit import __version__
 from evalkit.catalog import Model, is_loopback
-from evalkit.chat import Failure, Kind, Reply, Request
+from evalkit.chat import Failure, Kind, Reply, Request, unheard
 from evalkit.errors import Missing
 from evalkit.keys import Keys, tail
 from evalkit.providers.openai_api import bodies, limits
@@ -46,14 +46,18 @@ class Provider:
         self._proxy = _proxy(self._url)
         self._dialect = bodies.Dialect(stanza.max_tokens_name)
         self._session: aiohttp.ClientSession | None = None
+        self.at_once: int | None = None
+        self.notes: tuple[str, ...] = ()
         self.shares = f"{model.origin} {stanza.key_env or ''}".strip()
 
-    async def reply(self, request: Request) -> Reply | Failure:
+    async def reply(
+        self, request: Request, hear: Callable[[str], None] = unheard
+    ) -> Reply | Failure:
         """Make one call, and one more for each parameter that the model turns out to refuse."""
         while True:
             dialect = self._dialect
             sent = dialect.parameters(request)
-            found = await self._sent(request, dialect)
+            found = await self._sent(request, dialect, hear)
             if isinstance(found, Reply):
                 return replace(found, sampling=sent)
             if isinstance(found, Failure):
@@ -92,7 +96,9 @@ class Provider:
         if self._session is not None:
             await self._session.close()
 
-    async def _sent(self, request: Request, dialect: bodies.Dialect) -> Reply | Failure | Refusal:
+    async def _sent(
+        self, request: Request, dialect: bodies.Dialect, hear: Callable[[str], None]
+    ) -> Reply | Failure | Refusal:
         body = bodies.body(self._id, request, dialect, stream=self._stanza.stream)
         begun = time.monotonic()
         try:
@@ -100,7 +106,11 @@ class Provider:
             async with self._open().post(self._url, data=data, **self._how()) as response:
                 text, found = "", None
                 if response.status == 200 and response.content_type == "text/event-stream":
-                    found = bodies.joined([each async for each in _events(response)])
+                    events = []
+                    async for event in _events(response):
+                        events.append(event)
+                        hear(self._keys.scrub(bodies.piece(event)))
+                    found = bodies.joined(events)
                 else:
                     text = await _text(response)
         except bodies.NoReply as error:
@@ -119,6 +129,8 @@ class Provider:
             return self._bad(str(error), text)
         except (ValueError, RecursionError):
             return self._bad("not JSON", text)
+        if found is None:
+            hear(self._keys.scrub(reply.text))
         return replace(
             reply,
             text=self._keys.scrub(reply.text),
