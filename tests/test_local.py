@@ -476,7 +476,7 @@ def test_without_the_extra_each_verb_says_what_to_install(
     found = files.find_spec
     monkeypatch.setattr(files, "find_spec", lambda name: None if name == "torch" else found(name))
     for name in ("a", "chatgpt"):
-        rows = [answer(f"q{n}", name, turns=["x"] * (1 + n % 2)) for n in range(6)]
+        rows = [answer(f"q{n}", name, turns=[name] * (1 + n % 2)) for n in range(6)]
         write_lines(tmp_path / f"answers/b/{name}.jsonl", rows)
     which = ["--judge" if verb == "judge" else "--model", tiny, "--template", "plain"]
     ran = evalkit(verb, *which, *(["--bank", "b"] if verb != "chat" else []))
@@ -582,3 +582,32 @@ def test_what_was_written_when_it_is_killed_stays_and_the_rest_is_owed(tmp_path,
     )
     assert (done.returncode, f"{200 - kept} owed, {kept} kept" in done.stderr) == (0, True)
     assert len(rows_of(tmp_path)) == 200
+
+
+def test_an_old_tokenizer_of_sentencepiece_is_read_as_sentencepiece_reads(tiny, tmp_path):
+    """As Vicuna's: a tokenizer.model and nothing else."""
+    import io
+
+    import sentencepiece
+    from checkpoints import TEXT
+
+    made = io.BytesIO()
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter((TEXT * 40).split("\n")), model_writer=made, vocab_size=400,
+        model_type="bpe", byte_fallback=True, hard_vocab_limit=False, minloglevel=2,
+        normalization_rule_name="identity", remove_extra_whitespaces=False,
+    )  # fmt: skip
+    folder = tmp_path / "old"
+    shutil.copytree(tiny, folder)
+    (folder / "tokenizer.json").unlink()
+    (folder / "tokenizer.model").write_bytes(made.getvalue())
+    told = {"tokenizer_class": "LlamaTokenizer", "add_bos_token": True, "add_eos_token": False}
+    (folder / "tokenizer_config.json").write_text(json.dumps(told))
+    stanza = Stanza(provider="hf_local").model_copy(update={"path": str(folder)})
+    template = ChatTemplate("t", "USER: {{ messages[0].content }} ASSISTANT:")
+    read = provider.Provider(Model("m", "m", stanza, template=template), Keys({}, set()))
+    text, ids = read.spelt(request("How many?"))
+    plain = sentencepiece.SentencePieceProcessor(model_proto=made.getvalue())
+    assert ids == [1, *plain.encode(text)]
+    (came,) = replies(folder, template, [request(most=5)])
+    assert came.usage.output == 5

@@ -300,7 +300,7 @@ def _why_it_stopped(run: Run, stop: Stop, owed: int) -> str:
         case Kind.QUOTA:
             return f"{said}. Kept {kept}, owed {owed}{spent}. Add credit, run it again."
         case Kind.NO_MODEL:
-            return f"{said}. evalkit models {stop.name} --check lists what is there; {owed} owed."
+            return f"{said}. See: evalkit models {stop.name} --check; {owed} owed."
         case Kind.BUSY:
             return f"{said} and took no call for too long. Kept {kept}, owed {owed}. Run it again."
     return f"{said}. Stopped after {count(stop.calls, 'call')}; {owed} owed. Run it again."

@@ -109,7 +109,7 @@ class Provider:
             await self._server.wait()
             self._log.seek(0)
             said = self._log.read().decode(errors="replace").strip().splitlines()
-            why = next((each for each in reversed(said) if "rror" in each or "fail" in each), "")
+            why = next((each for each in said if "error" in each.lower()), "")
             return Failure(
                 Kind.NO_MODEL, f"{self._path} cannot be loaded: {why[-300:] or 'no word'}"
             )
