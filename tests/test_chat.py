@@ -191,16 +191,18 @@ def test_at_a_terminal_a_reply_streams_and_ctrl_c_breaks_it_off(tmp_path):
     there.until("(no reply; this turn is forgotten)")
     there.until("> ")
     there.type("/help\r")
-    there.until("/system TEXT")
+    there.until("/quit")
+    there.until("> ")
     there.type("\x04")
     assert (there.end(), before < 10_000) == (1, True)  # a turn had no reply
 
 
 def test_ctrl_c_at_the_prompt_ends_it(tmp_path):
-    with serving() as server:
+    with serving(Behaviour(text="Yes.")) as server:
         there = Terminal(tmp_path, "--model", f"{server.url}#m")
         there.until("> ")
         there.type("Hi\r")
+        there.until("Yes.")
         there.until("> ")
         os.killpg(there.process.pid, signal.SIGINT)
         there.until("interrupted")

@@ -128,6 +128,26 @@ def test_the_sum_is_that_of_the_naive_way_to_the_last_bit(
         assert hashlib.sha256(file.read_bytes()).hexdigest() in checked.out
 
 
+@pytest.mark.parametrize(
+    ("vocabulary", "told"),
+    [
+        (32_000, "32,000: as LLaMA, or Vicuna v1.1 and later"),
+        (32_001, "32,001: as Vicuna v0, or Alpaca"),
+        (64, "64"),
+    ],
+)
+def test_check_tells_the_version_and_how_it_is_spoken_to(evalkit, tmp_path, vocabulary, told):
+    checkpoint(tmp_path / "m", weights_of(1, vocabulary=vocabulary))
+    out = evalkit("weights", "check", "m").out
+    assert f"vocabulary {told}\n" in out
+    which = {32_000: "plain, or vicuna-v1.1", 32_001: "vicuna-v0, or alpaca", 64: "NAME"}
+    with_none = f"chat template: none, so it is answered with --template {which[vocabulary]}\n"
+    assert with_none in out
+    (tmp_path / "m/chat_template.jinja").write_text("theirs")
+    assert "chat template: its own\n" in evalkit("weights", "check", "m").out
+    assert json.loads(evalkit("weights", "check", "m", "--json").out)["chat_template"] == "theirs"
+
+
 def test_sixteen_bits_of_the_other_kind_are_rounded_to_the_nearest(evalkit, tmp_path):
     dice = np.random.default_rng(3)
     tie = np.array([1.0, 1.0, -1.0, 1.0, 0.0], np.float32)

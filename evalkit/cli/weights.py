@@ -13,6 +13,11 @@ if TYPE_CHECKING:
     from evalkit.weights import Way
 
 MB = 1_000_000
+KNOWN = {
+    32_000: (": as LLaMA, or Vicuna v1.1 and later", "plain, or vicuna-v1.1"),
+    32_001: (": as Vicuna v0, or Alpaca", "vicuna-v0, or alpaca"),
+}
+"""Tokens -> the versions that have so many, and the templates that these were trained with."""
 _BASE = click.option("--base", required=True, metavar="DIR", help="What was trained on.")
 
 
@@ -53,17 +58,19 @@ def diff(base: str, target: str, out: str, as_json: bool) -> None:
 @click.option("--sums", is_flag=True, help="Also the SHA-256 of each shard, which reads all of it.")
 @on_any
 def check(folder: str, sums: bool, as_json: bool) -> None:
-    """Tell tensors, parameters, types, vocabulary and version; exit 2 for what is not whole."""
+    """Tell tensors, types, vocabulary, version, template; exit 2 for what is not whole."""
     from evalkit import checkpoint
 
     found = checkpoint.read(Path(folder))
     types = sorted({tensor.dtype for tensor in found.tensors.values()})
     size = sum(file.stat().st_size for file in found.files)
     digests = {file.name: _digest(file) for file in found.files} if sums else {}
+    template = checkpoint.chat_template(Path(folder))
     if as_json:
         values = {
             "folder": folder, "tensors": len(found.tensors), "parameters": found.parameters,
             "types": types, "bytes": size, "vocabulary": found.vocabulary, "sha256": digests,
+            "chat_template": template,
         }  # fmt: skip
         print_json("weights", values, [], None)
         return
@@ -72,14 +79,12 @@ def check(folder: str, sums: bool, as_json: bool) -> None:
         f"{', '.join(types)}, {size / MB:,.0f} MB in {len(found.files)} files, all whole"
     )
     if found.vocabulary:
-        show(f"vocabulary {found.vocabulary:,}{_version(found.vocabulary)}")
+        version, spoken_to = KNOWN.get(found.vocabulary, ("", "NAME"))
+        show(f"vocabulary {found.vocabulary:,}{version}")
+        own = f"none, so it is answered with --template {spoken_to}"
+        show(f"chat template: {own if template is None else 'its own'}")
     for name, digest in digests.items():
         show(f"{digest}  {name}")
-
-
-def _version(vocabulary: int) -> str:
-    known = {32_000: "LLaMA, or Vicuna v1.1 and later", 32_001: "Vicuna v0, Alpaca"}
-    return f": as {known[vocabulary]}" if vocabulary in known else ""
 
 
 def _digest(file: Path) -> str:

@@ -18,6 +18,8 @@ from typing import Any, Literal
 import torch
 from transformers.cache_utils import Cache, CacheLayerMixin
 
+from evalkit.providers.hf_local import recording
+
 SLACK = 128  # columns that are laid out ahead, so that not every step copies the cache
 PREFILL = 8192  # tokens of prompts that are read at once, padding included
 REFILL = 16  # a new group is read when this part of the rows is free: reading stops all others
@@ -61,6 +63,8 @@ class _Columns:
     def __init__(self, start: int, end: int) -> None:
         self.start = start
         self.end = end
+        self.newest: torch.Tensor | None = None
+        """The column that a recorded step writes to; it reads all there are."""
 
 
 class _Layer(CacheLayerMixin):
@@ -90,6 +94,10 @@ class _Layer(CacheLayerMixin):
             self.lazy_initialization(key_states, value_states)
         assert self.keys is not None
         assert self.values is not None
+        if self._columns.newest is not None:
+            self.keys.index_copy_(2, self._columns.newest, key_states)
+            self.values.index_copy_(2, self._columns.newest, value_states)
+            return self.keys, self.values
         start, end = self._columns.start, self._columns.end
         upto = end + key_states.shape[-2]
         self.keys[:, :, end:upto] = key_states
@@ -126,6 +134,7 @@ class Engine:
         self._device = model.get_input_embeddings().weight.device
         takes = inspect.signature(model.forward).parameters
         self._cache_name = "cache" if "cache" in takes else "past_key_values"
+        self._records = recording.can_be_recorded(model)
         self._slots: list[Row | None] = []
         self._clear()
 
@@ -198,7 +207,8 @@ class Engine:
             ids[place, width - row.length :] = torch.tensor(row.prompt + row.said)
             mask[place, width - row.length :] = True
         ids, mask = ids.to(self._device), mask.to(self._device)
-        logits = self._forward(ids, mask, layers)
+        positions = mask.long().cumsum(-1).sub(1).clamp(min=0)
+        logits = self._forward(ids, mask.long(), positions, layers)
         self._place(group, width, mask, layers)
         self.waiting = self.waiting[len(group) :]
         return self._take(group, logits)
@@ -232,6 +242,7 @@ class Engine:
 
     def _clear(self) -> None:
         self._slots = []
+        self._recorded: recording.Recording | None = None
         self._capacity = 0
         self._columns = _Columns(0, 0)
         self._mask = torch.zeros((0, 0), dtype=torch.bool, device=self._device)
@@ -242,6 +253,7 @@ class Engine:
 
     def _lay_out(self, rows: list[Row], slots: int, width: int) -> None:
         """Copy the rows into a cache of so many slots, which ends at `width` or behind it."""
+        self._recorded = None
         used = max((row.length - 1 for row in rows), default=0)  # the newest is not yet in it
         end = max(used, width)
         self._capacity = end + SLACK
@@ -281,12 +293,20 @@ class Engine:
 
     # -- one step
 
-    def _forward(self, ids: torch.Tensor, mask: torch.Tensor, layers: list[_Layer]) -> torch.Tensor:
-        """The logits of the token that comes next, [rows, vocabulary]."""
-        positions = mask.long().cumsum(-1).sub(1).clamp(min=0)[:, -ids.shape[1] :]
+    def _forward(
+        self,
+        ids: torch.Tensor,
+        mask: torch.Tensor,
+        positions: torch.Tensor,
+        layers: list[_Layer],
+    ) -> torch.Tensor:
+        """The logits of the token that comes next, [rows, vocabulary].
+
+        `mask`: [rows, columns], or as attention takes it, [rows, 1, 1, columns].
+        """
         out = self._model(
             input_ids=ids,
-            attention_mask=mask.long(),
+            attention_mask=mask,
             position_ids=positions,
             use_cache=True,
             logits_to_keep=1,
@@ -305,9 +325,31 @@ class Engine:
         newest = [row.said[-1] if row else 0 for row in self._slots]
         ids = torch.tensor(newest, device=self._device)[:, None]
         self._mask[:, end] = True  # free slots too: what looks at nothing comes to no number
-        logits = self._forward(ids, self._mask[:, start : end + 1], self._caches)
+        mask = self._mask[:, start : end + 1].long()
+        positions = mask.sum(-1, keepdim=True) - 1
+        if self._records:
+            logits = self._recording(end).step(ids, positions, end)
+        else:
+            logits = self._forward(ids, mask, positions, self._caches)
         self._columns.end += 1
         return self._take(self._slots, logits)
+
+    def _recording(self, column: int) -> recording.Recording:
+        """The recorded step of the cache as it lies there."""
+        if self._recorded is None:
+            whole = self._mask[:, None, None, :]
+            newest = torch.zeros(1, dtype=torch.long, device=self._device)
+            columns = self._columns
+
+            def forward(ids: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
+                columns.newest = newest
+                try:
+                    return self._forward(ids, whole, positions, self._caches)
+                finally:
+                    columns.newest = None
+
+            self._recorded = recording.Recording(forward, len(self._slots), newest, column)
+        return self._recorded
 
     def _take(self, rows: Sequence[Row | None], logits: torch.Tensor) -> list[Row]:
         """Draw a token for each row; returns those that it ends, whose slots are free then."""
