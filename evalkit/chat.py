@@ -134,6 +134,7 @@ class Kind(StrEnum):
     REJECTED = "rejected"  # this request is refused, others may not be
     NOT_RECORDED = "not_recorded"  # a recording holds no reply to this request
     NO_MODEL = "no_model"  # no such model or address: every call to it would fail
+    UNLOADABLE = "unloadable"  # a checkpoint on this machine that is none: every call would fail
     KEY = "key"  # the key is refused: every call with it would fail
     QUOTA = "quota"  # the account has no money left
 

@@ -294,7 +294,7 @@ class Run:
         if failure.kind in of_all or unreached or lane.in_a_row >= IN_A_ROW:
             stopped = lane.works
             lane.halt.set()
-        elif failure.kind == Kind.NO_MODEL:
+        elif failure.kind in (Kind.NO_MODEL, Kind.UNLOADABLE):
             stopped = [work]
         else:
             return

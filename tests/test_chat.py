@@ -204,6 +204,7 @@ def test_ctrl_c_at_the_prompt_ends_it(tmp_path):
         there.type("Hi\r")
         there.until("Yes.")
         there.until("> ")
+        time.sleep(0.5)  # readline shows its prompt a moment before it waits for keys and signals
         os.killpg(there.process.pid, signal.SIGINT)
         there.until("interrupted")
         assert there.end() == 130

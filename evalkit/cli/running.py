@@ -92,7 +92,7 @@ class Teller:
 
 def _stops(failure: Failure) -> bool:
     """Whether the end of the run will tell of it anyway."""
-    return failure.kind in (Kind.KEY, Kind.QUOTA, Kind.NO_MODEL)
+    return failure.kind in (Kind.KEY, Kind.QUOTA, Kind.NO_MODEL, Kind.UNLOADABLE)
 
 
 class Shown(Protocol):
@@ -300,7 +300,9 @@ def _why_it_stopped(run: Run, stop: Stop, owed: int) -> str:
         case Kind.QUOTA:
             return f"{said}. Kept {kept}, owed {owed}{spent}. Add credit, run it again."
         case Kind.NO_MODEL:
-            return f"{said}. See: evalkit models {stop.name} --check; {owed} owed."
+            return f"{said}. evalkit models {stop.name} --check lists what is there; {owed} owed."
+        case Kind.UNLOADABLE:
+            return f"{said}; {owed} owed."
         case Kind.BUSY:
             return f"{said} and took no call for too long. Kept {kept}, owed {owed}. Run it again."
     return f"{said}. Stopped after {count(stop.calls, 'call')}; {owed} owed. Run it again."
@@ -310,7 +312,8 @@ def exit_code(run: Run, owed: int, signalled: int) -> int:
     """How a run ends: 0 done, 1 something is owed, 2 a key or a model that is none."""
     if signalled:
         return signalled
-    if any(stop.failure.kind in (Kind.KEY, Kind.NO_MODEL) for stop in run.stops):
+    mistakes = (Kind.KEY, Kind.NO_MODEL, Kind.UNLOADABLE)
+    if any(stop.failure.kind in mistakes for stop in run.stops):
         return 2
     return 1 if owed else 0
 

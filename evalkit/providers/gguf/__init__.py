@@ -111,7 +111,7 @@ class Provider:
             said = self._log.read().decode(errors="replace").strip().splitlines()
             why = next((each for each in said if "error" in each.lower()), "")
             return Failure(
-                Kind.NO_MODEL, f"{self._path} cannot be loaded: {why[-300:] or 'no word'}"
+                Kind.UNLOADABLE, f"{self._path} cannot be loaded: {why[-300:] or 'no word'}"
             )
         stanza = Stanza(provider="openai_api", url=url, stream=self._model.stanza.stream)
         there = replace(self._model, url=url, stanza=stanza)

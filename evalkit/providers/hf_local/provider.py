@@ -163,7 +163,7 @@ class Provider:
         finally:
             job.row.dropped = True
         if why is not None:
-            return Failure(Kind.NO_MODEL, why)
+            return Failure(Kind.UNLOADABLE, why)
         if job.row.finish == "memory":
             said = f"{self._name}: {len(ids)} tokens and their reply alone are more than fits"
             return Failure(Kind.TOO_LONG, said)
