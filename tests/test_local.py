@@ -416,6 +416,8 @@ def test_models_check_tells_whether_it_fits(evalkit, tiny, tmp_path, monkeypatch
     ran = evalkit("models", own, "--check")
     assert ran.code == 0
     assert ran.out.startswith("own: 0.1 M parameters in float32 in memory need 0.8 MB, ")
+    assert ran.out.endswith(" are free\nown: its tokenizer has a chat template\n")
+    assert "tiny: no chat template of its own\n" in evalkit("models", tiny, "--check").out
     assert json.loads(evalkit("models", own, "--check", "--json").out)["there"] is True
     monkeypatch.setattr(memory, "main_memory", lambda: 1000)
     assert evalkit("models", own, "--check").code == 2

@@ -212,6 +212,14 @@ def models_of(
     return [model for _, model in found.values()]
 
 
+def model_of(catalog: "Catalog", name: str, way: Way) -> "Model":
+    """The one model that is asked. Raises Missing where several are named."""
+    models = models_of(catalog, [name], way)
+    if len(models) > 1:
+        raise Missing("one model at a time: --model NAME")
+    return models[0]
+
+
 def recorded(name: str, model_id: str, path: str) -> "Model":
     """A model that says what a ledger holds. A file may have any name, also one like a key."""
     from evalkit.catalog import Model, Stanza

@@ -19,7 +19,7 @@ from evalkit.cli.verb import (
     say,
     tell,
 )
-from evalkit.errors import Missing, count, did_you_mean
+from evalkit.errors import count, did_you_mean
 from evalkit.escape import visible
 
 if TYPE_CHECKING:
@@ -99,10 +99,8 @@ def chat(
     from evalkit.cli import running
 
     catalog = open_catalog(workspace := open_workspace(given.folder))
-    models = calls.models_of(catalog, [name], way)
-    if len(models) > 1:
-        raise Missing("one model at a time: --model NAME")
-    model = replace(models[0], stanza=models[0].stanza.model_copy(update={"stream": True}))
+    model = calls.model_of(catalog, name, way)
+    model = replace(model, stanza=model.stanza.model_copy(update={"stream": True}))
     tell(workspace)
     provider = running.provider_of(model, catalog)
     price = "free" if model.is_free else str(model.stanza.price or "price unknown")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from evalkit.cli import calls
 from evalkit.cli.verb import (
     Everywhere,
     Verbs,
@@ -220,7 +221,7 @@ def generate(
     asked = None
     if model and not replies and not show_prompt:
         catalog = open_catalog(workspace)
-        asked = catalog.find(model)
+        asked = calls.model_of(catalog, model, calls.Way())
         model = asked.name
     if not re.fullmatch(r"[a-z]{2,3}(-[A-Za-z0-9]+)*", language):
         raise Missing(f"'{language}' is no code of a language: en, zh, de, pt-BR, ...")

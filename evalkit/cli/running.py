@@ -324,8 +324,6 @@ def provider_of(model: Model, catalog: Catalog) -> Provider:
     if stanza.provider is None:
         by_hand = f"evalkit import answers FILE --model {model.name}"
         raise Missing(f"{model.name} has no API. Import what it said: {by_hand}")
-    if model.template is None:
-        model = providers.prepared(model, catalog.templates, None)
     named = catalog.variables() | ({stanza.key_env} if stanza.key_env else set())
     return providers.load(stanza.provider).Provider(model, Keys(os.environ, named))
 

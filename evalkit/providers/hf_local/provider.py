@@ -91,10 +91,7 @@ class Provider:
     def __init__(self, model: Model, keys: Keys) -> None:  # noqa: ARG002
         """Raises Missing without the extra, or where it does not fit; BadFile for a broken one."""
         files.check_extra(model)
-        if model.template is None:
-            raise Missing(f"{model.name}: no chat template was chosen")
         self._name, self._id = model.name, model.id
-        self._template: ChatTemplate = model.template
         self._folder = files.folder(model)
         found, config = checkpoint.read(self._folder), checkpoint.config(self._folder)
         free = memory.free()
@@ -108,7 +105,12 @@ class Provider:
         self._thread: threading.Thread | None = None
         self.shares = f"{self._folder} on this machine"
         self.at_once: int | None = AT_ONCE
-        self.notes = (memory.told_of(model.name, found, self._way),)
+        self.notes: tuple[str, ...] = (memory.told_of(model.name, found, self._way),)
+        if model.template is None:  # looked at, and not asked
+            own = checkpoint.chat_template(self._folder) is not None
+            has = "its tokenizer has a chat template" if own else "no chat template of its own"
+            self.notes += (f"{model.name}: {has}",)
+        self._template = model.template or ChatTemplate(None, "")
 
     def spelt(self, request: Request) -> tuple[str, list[int]]:
         """What the checkpoint reads: the text, behind the tokenizer's own first token, and all ids.
