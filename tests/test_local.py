@@ -463,6 +463,19 @@ def test_a_checkpoint_that_cannot_be_loaded_is_one_line(ask, tiny, tmp_path, wha
     assert not (tmp_path / "answers/b/broken.jsonl").exists()
 
 
+@pytest.mark.parametrize("where", ["config.json", "tokenizer_config.json"])
+def test_code_that_a_checkpoint_brings_along_is_not_run(ask, tiny, tmp_path, where):
+    folder = tmp_path / "bad"
+    shutil.copytree(tiny, folder)
+    (folder / "own.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\n")
+    own = {"AutoConfig": "own.C", "AutoModelForCausalLM": "own.M", "AutoTokenizer": ["own.T", None]}
+    more = {"model_type": "own"} if where == "config.json" else {"tokenizer_class": "T"}
+    settings(folder, where, auto_map=own, **more)
+    ran = ask(model=folder)
+    assert "Traceback" not in ran.err and not (tmp_path / "ran").exists()
+    assert ran.code == 2 and "custom code" in ran.err
+
+
 @pytest.mark.parametrize("name", ["./nowhere", "/nowhere/at-all", "./q.txt"])
 def test_a_path_that_is_no_folder_is_one_line(ask, tmp_path, name):
     (tmp_path / "q.txt").write_text("")

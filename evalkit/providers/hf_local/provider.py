@@ -288,7 +288,11 @@ class Provider:
             how["dtype"] = getattr(torch, self._way.dtype)
         try:
             model = AutoModelForCausalLM.from_pretrained(
-                self._folder, device_map=self._way.where, local_files_only=True, **how
+                self._folder,
+                device_map=self._way.where,
+                local_files_only=True,
+                trust_remote_code=False,
+                **how,
             ).eval()
         except (OSError, ValueError, RuntimeError, ImportError, MemoryError) as error:
             said = " ".join(str(error).split())[:300]
@@ -320,7 +324,7 @@ def _tokenizer(folder: Path) -> Any:
     from transformers import AutoTokenizer
 
     try:
-        return AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        return AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     except (OSError, ValueError, ImportError, AttributeError, KeyError) as error:
         said = " ".join(str(error).split())[:300]
         raise Missing(f"{folder}: its tokenizer cannot be read: {said}") from error
