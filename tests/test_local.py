@@ -12,6 +12,7 @@ import weakref
 from collections import Counter
 
 import pytest
+from chat_server import serving
 from checkpoints import as_bin, checkpoint, needs_torch, settings, tokenizer
 from conftest import ROOT, answer, question, write_lines
 
@@ -22,6 +23,7 @@ from evalkit.chat import Failure, Kind, Message, Reply, Request, Sampling
 from evalkit.keys import Keys
 from evalkit.prompts import ChatTemplate
 from evalkit.providers.hf_local import files, memory, provider
+from evalkit.providers.hf_local.speech import Speech
 
 OWN = (
     "{% for m in messages %}<|im_start|>{{ m.role }} {{ m.content }}<|im_end|>{% endfor %}"
@@ -198,11 +200,24 @@ def test_an_unknown_template_is_an_error_with_the_list(ask, tmp_path, args, told
     assert not (tmp_path / "answers").exists()
 
 
-def test_a_template_is_for_checkpoints_alone(ask):
-    ran = ask("--model", "http://127.0.0.1:9/v1#m")
-    assert (ran.code, ran.lines) == (
-        2, ["m is no checkpoint that is loaded here: it takes no template"],
-    )  # fmt: skip
+@pytest.mark.parametrize("option", ["--template", "--dtype"])
+def test_what_is_for_checkpoints_is_refused_where_none_is_asked(evalkit, bank, option):
+    value = {"--template": "plain", "--dtype": "float16"}[option]
+    ran = evalkit("answer", "--model", "http://127.0.0.1:9/v1#m", "--bank", "b", option, value)
+    told = f"{option} is for checkpoints on this machine, and none is asked"
+    assert (ran.code, ran.lines) == (2, [told])
+
+
+def test_a_server_beside_a_checkpoint_hears_nothing_of_its_template(ask, tmp_path):
+    with serving() as server:
+        assert ask("--model", f"{server.url}#m").code == 0
+    assert len(said_by(tmp_path)) == len(said_by(tmp_path, "m")) == 9
+    assert {row.get("template") for row in rows_of(tmp_path, "m")} == {None}
+
+
+def test_the_prompt_of_what_does_not_fit_is_shown_all_the_same(evalkit, tiny, monkeypatch):
+    monkeypatch.setattr(memory, "main_memory", lambda: 1000)
+    assert evalkit("answer", "--model", tiny, "--template", "plain", "--show-prompt").code == 0
 
 
 def test_a_conversation_that_a_template_refuses_is_a_failure(tmp_path):
@@ -274,7 +289,7 @@ def test_a_reply_is_heard_piece_by_piece(tiny, stop):
 
 
 def test_reasoning_stands_apart(tiny, monkeypatch):
-    monkeypatch.setattr(provider.Provider, "_text", lambda *_: "<think>Hm.</think> 4")
+    monkeypatch.setattr(Speech, "text", lambda *_: "<think>Hm.</think> 4")
     (came,) = replies(tiny, ChatTemplate("t", PLAIN), [request()])
     assert (came.text, came.reasoning) == ("4", "Hm.")
 
@@ -618,10 +633,8 @@ def test_an_old_tokenizer_of_sentencepiece_is_read_as_sentencepiece_reads(tiny, 
     (folder / "tokenizer.model").write_bytes(made.getvalue())
     told = {"tokenizer_class": "LlamaTokenizer", "add_bos_token": True, "add_eos_token": False}
     (folder / "tokenizer_config.json").write_text(json.dumps(told))
-    stanza = Stanza(provider="hf_local").model_copy(update={"path": str(folder)})
     template = ChatTemplate("t", "USER: {{ messages[0].content }} ASSISTANT:")
-    read = provider.Provider(Model("m", "m", stanza, template=template), Keys({}, set()))
-    text, ids = read.spelt(request("How many?"))
+    text, ids = Speech(folder, template).spelt(request("How many?").messages)
     plain = sentencepiece.SentencePieceProcessor(model_proto=made.getvalue())
     assert ids == [1, *plain.encode(text)]
     (came,) = replies(folder, template, [request(most=5)])

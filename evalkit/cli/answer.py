@@ -114,7 +114,7 @@ def answer(
     if show_prompt:
         asking = {m.name: Asking(m.name, m.asked_as, chosen, [], wanted.settings) for m in models}
         first = [(model, next(asking[model.name].requests())) for model in models]
-        calls.show_requests("answer", catalog, first, as_json=given.as_json)
+        calls.show_requests("answer", first, as_json=given.as_json)
         return
     ended = ask(given, workspace, catalog, wanted, limits)
     if given.as_json:

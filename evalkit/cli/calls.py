@@ -209,7 +209,11 @@ def models_of(
         found[model.name] = spec, model
     if not found:
         raise Missing(f"whom to ask? Give {option} NAME. See: evalkit models")
-    return [model for _, model in found.values()]
+    models = [model for _, model in found.values()]
+    if (way.template or way.dtype) and not any(model.template for model in models):
+        option = "--template" if way.template else "--dtype"
+        raise Missing(f"{option} is for checkpoints on this machine, and none is asked")
+    return models
 
 
 def model_of(catalog: "Catalog", name: str, way: Way) -> "Model":
@@ -438,11 +442,9 @@ def _show(job: Job, plans: list[Plan], counted: list[dict[str, Any]]) -> None:
         show("   ".join([padded(plan.model.name, longest), *words]))
 
 
-def show_requests(
-    verb: str, catalog: "Catalog", first: "Sequence[tuple[Model, Request]]", *, as_json: bool
-) -> None:
+def show_requests(verb: str, first: "Sequence[tuple[Model, Request]]", *, as_json: bool) -> None:
     """The first call to each model, word for word; of a checkpoint also the text and the tokens."""
-    from evalkit.cli.running import provider_of
+    from evalkit import providers
     from evalkit.escape import visible
 
     shown = []
@@ -451,10 +453,8 @@ def show_requests(
         sampling = request.sampling.parameters()
         schema = {} if request.schema is None else {"schema": json.loads(request.schema)}
         row = {"model": model.id, "messages": messages, **sampling, **schema}
-        if model.template is not None:
-            spelt = getattr(provider_of(model, catalog), "spelt", None)
-            if spelt is not None:
-                row["text"], row["tokens"] = spelt(request)
+        if speech := providers.speech(model):
+            row["text"], row["tokens"] = speech.spelt(request.messages)
         shown.append(row)
         if not as_json:
             drawn = ", ".join(f"{name} {value:g}" for name, value in sampling.items())

@@ -151,7 +151,7 @@ def judge(
     if show_prompt:
         shown = shown_of(workspace, wanted, questions)
         first = [(model, _asking(wanted, shown, model)([]).first()) for model in judges]
-        calls.show_requests("judge", catalog, first, as_json=given.as_json)
+        calls.show_requests("judge", first, as_json=given.as_json)
         return
     ended = ask(given, workspace, catalog, wanted, questions, limits)
     if given.as_json:

@@ -2,7 +2,8 @@
 
 A module has a class `Provider(model, keys)`, as `evalkit.chat` describes it. It makes one call at
 a time, when it is told to: it never retries, never waits for a better moment, writes nothing.
-Where we put the messages into a chat template ourselves, a function `spoken_to` finds it.
+Where we put the messages into a chat template ourselves, a function `spoken_to` finds it, and
+`speech` shows what comes of it.
 """
 
 from collections.abc import Mapping
@@ -10,11 +11,11 @@ from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from pkgutil import iter_modules
-from typing import Protocol, cast
+from typing import Any, Protocol, cast
 
 from evalkit.catalog import Model
 from evalkit.chat import Provider
-from evalkit.errors import Missing, Unknown
+from evalkit.errors import Unknown
 from evalkit.keys import Keys
 
 
@@ -31,15 +32,22 @@ def prepared(model: Model, templates: Mapping[str, Path], wanted: str | None) ->
 
     `templates`: the files of prompts/chat/; `wanted`: the one that the user named.
     """
-    way = load(model.stanza.provider) if model.stanza.provider else None
-    spoken_to = getattr(way, "spoken_to", None)
-    if spoken_to is None:
-        if wanted is not None:
-            raise Missing(
-                f"{model.name} is no checkpoint that is loaded here: it takes no template"
-            )
-        return model
-    return replace(model, template=spoken_to(model, templates, wanted))
+    spoken_to = _offered(model, "spoken_to")
+    return replace(model, template=spoken_to(model, templates, wanted)) if spoken_to else model
+
+
+def speech(model: Model) -> Any:
+    """What spells a conversation as the text and the tokens of a model, where that is ours to do.
+
+    None elsewhere; else its `spelt(messages)` gives both.
+    """
+    speech_of = _offered(model, "speech")
+    return speech_of(model) if speech_of else None
+
+
+def _offered(model: Model, what: str) -> Any:
+    """A function that only some ways have."""
+    return getattr(load(model.stanza.provider), what, None) if model.stanza.provider else None
 
 
 def names() -> list[str]:

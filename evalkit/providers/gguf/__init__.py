@@ -32,6 +32,8 @@ def spoken_to(model: Model, _: Mapping[str, Path], wanted: str | None) -> ChatTe
     """The chat template in the file. Raises Missing where there is none: llama.cpp would guess."""
     if wanted is not None:
         raise Missing(f"{model.name} is a GGUF file, which is spoken to by the template in it")
+    if model.stanza.dtype is not None:
+        raise Missing(f"{model.name} is a GGUF file, which is loaded as the type that it has")
     own = _header(model).get("tokenizer.chat_template")
     if not isinstance(own, str):
         raise Missing(

@@ -30,7 +30,7 @@ def check_extra(model: Model, needs: Sequence[str] = NEEDS) -> None:
 
 def spoken_to(model: Model, templates: Mapping[str, Path], wanted: str | None) -> ChatTemplate:
     """The chat template of a checkpoint: `wanted`, else its tokenizer's, else the catalogue's."""
-    own = checkpoint.chat_template(_settings(model))
+    own = checkpoint.chat_template(settings(model))
     return prompts.chat_template(
         model.name, templates, own=own, named=model.stanza.template, wanted=wanted
     )
@@ -39,14 +39,14 @@ def spoken_to(model: Model, templates: Mapping[str, Path], wanted: str | None) -
 def folder(model: Model) -> Path:
     """The folder of a checkpoint with its weights in it."""
     if model.stanza.path is not None:
-        return _settings(model)
+        return settings(model)
     found = _fetched(model, (*SETTINGS, *WEIGHTS))
     if not any(found.glob(WEIGHTS[0])):
         found = _fetched(model, (*SETTINGS, *OLD_WEIGHTS))
     return found
 
 
-def _settings(model: Model) -> Path:
+def settings(model: Model) -> Path:
     """The folder of a checkpoint, of which only the small files need be there."""
     if model.stanza.path is None:
         return _fetched(model, SETTINGS)

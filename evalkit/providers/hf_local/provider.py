@@ -13,7 +13,6 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from evalkit import checkpoint
@@ -23,6 +22,7 @@ from evalkit.errors import Missing
 from evalkit.keys import Keys
 from evalkit.prompts import ChatTemplate
 from evalkit.providers.hf_local import files, memory
+from evalkit.providers.hf_local.speech import Speech
 from evalkit.records import Usage
 
 if TYPE_CHECKING:
@@ -100,7 +100,6 @@ class Provider:
         if not self._way.fits:
             ways = memory.fitting(found, config, free)
             raise Missing(memory.refusal(model.name, found, self._way, ways))
-        self._tokenizer = _tokenizer(self._folder)
         self._inbox: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
         self.shares = f"{self._folder} on this machine"
@@ -110,25 +109,7 @@ class Provider:
             own = checkpoint.chat_template(self._folder) is not None
             has = "its tokenizer has a chat template" if own else "no chat template of its own"
             self.notes += (f"{model.name}: {has}",)
-        self._template = model.template or ChatTemplate(None, "")
-
-    def spelt(self, request: Request) -> tuple[str, list[int]]:
-        """What the checkpoint reads: the text, behind the tokenizer's own first token, and all ids.
-
-        Raises jinja2.TemplateError where the tokenizer's template refuses the conversation.
-        """
-        messages = [{"role": each.role, "content": each.text} for each in request.messages]
-        if self._template.name is None:
-            text = self._tokenizer.apply_chat_template(
-                messages, tokenize=False, add_generation_prompt=True
-            )
-        else:
-            tokens = {
-                name: getattr(self._tokenizer, name) or "" for name in ("bos_token", "eos_token")
-            }
-            text = self._template.fill(messages, **tokens)
-        own = self._template.name is None
-        return text, self._tokenizer(text, add_special_tokens=not own)["input_ids"]
+        self._speech = Speech(self._folder, model.template or ChatTemplate(None, ""))
 
     async def reply(
         self, request: Request, hear: Callable[[str], None] = unheard
@@ -140,7 +121,7 @@ class Provider:
 
         begun = time.monotonic()
         try:
-            _, ids = self.spelt(request)
+            _, ids = self._speech.spelt(request.messages)
         except TemplateError as error:
             said = f"{self._name}: its chat template refuses this conversation: {error}"
             return Failure(Kind.REJECTED, said)
@@ -169,7 +150,7 @@ class Provider:
         if job.row.finish == "memory":
             said = f"{self._name}: {len(ids)} tokens and their reply alone are more than fits"
             return Failure(Kind.TOO_LONG, said)
-        text, reasoning = apart(self._text(job.row.said))
+        text, reasoning = apart(self._speech.text(job.row.said))
         sent = {"temperature": heat, "max_tokens": most, "seed": sampling.seed}
         return Reply(
             text=text,
@@ -180,7 +161,7 @@ class Provider:
             sampling={name: value for name, value in sent.items() if value is not None},
             latency=round(time.monotonic() - begun, 4),
             time=datetime.now(UTC).isoformat(timespec="seconds"),
-            template=self._template.hash,
+            template=self._speech.template.hash,
         )
 
     async def close(self) -> None:
@@ -189,29 +170,19 @@ class Provider:
             self._inbox.put(None)
             await asyncio.to_thread(self._thread.join)
 
-    # -- text
-
-    def _text(self, said: list[int]) -> str:
-        """The reply, up to where its template ends it."""
-        text: str = self._tokenizer.decode(said, skip_special_tokens=True)
-        ends = [place for stop in self._template.stop if (place := text.find(stop)) >= 0]
-        text = text[: min(ends)] if ends else text
-        return text if self._template.name is None else text.strip()
-
     def _listening(self, job: _Job, hear: Callable[[str], None]) -> Callable[[list[int]], bool]:
         """What the row asks after each token: is this the end? It tells who listens, too."""
-        stops = self._template.stop
-        tail = max(map(len, stops), default=0) + 1
+        held = self._speech.longest_stop
         heard = 0
 
         def ended(said: list[int]) -> bool:
             nonlocal heard
             if hear is not unheard:
-                text = self._text(said).rstrip(HALF)
-                safe = max(heard, len(text) - tail) if stops else len(text)
+                text = self._speech.text(said).rstrip(HALF)
+                safe = max(heard, len(text) - held)
                 piece, heard = text[heard:safe], safe
                 job.loop.call_soon_threadsafe(hear, piece)
-            return any(stop in self._tokenizer.decode(said[-tail:]) for stop in stops)
+            return held > 0 and self._speech.stops(said)
 
         return ended
 
@@ -298,15 +269,9 @@ class Provider:
             said = " ".join(str(error).split())[:300]
             raise _Unloadable(f"{self._name} cannot be loaded: {said}") from error
         kind = "cpu" if self._way.where == "cpu" else "cuda"
-        return Engine(model, self._ends(model), limit=ROWS[kind], tokens=self._way.tokens)
-
-    def _ends(self, model: Any) -> list[int]:
-        """The tokens that end a reply: the checkpoint's, its tokenizer's, and its template's."""
-        ends = {self._tokenizer.eos_token_id}
         told = model.generation_config.eos_token_id
-        ends |= set(told) if isinstance(told, list) else {told}
-        ends |= {self._tokenizer.get_vocab().get(stop) for stop in self._template.stop}
-        return [each for each in ends if each is not None]
+        ends = self._speech.ends | (set(told) if isinstance(told, list) else {told} - {None})
+        return Engine(model, [*ends], limit=ROWS[kind], tokens=self._way.tokens)
 
 
 class _Unloadable(Exception):
@@ -318,13 +283,3 @@ class _Over(Exception):
 
     def __init__(self, *, more: bool) -> None:
         self.more = more
-
-
-def _tokenizer(folder: Path) -> Any:
-    from transformers import AutoTokenizer
-
-    try:
-        return AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-    except (OSError, ValueError, ImportError, AttributeError, KeyError) as error:
-        said = " ".join(str(error).split())[:300]
-        raise Missing(f"{folder}: its tokenizer cannot be read: {said}") from error
