@@ -127,12 +127,14 @@ def test_two_checkpoints_in_one_run_are_in_memory_one_after_the_other(
     ask, tmp_path, tiny, monkeypatch
 ):
     other = checkpoint(tmp_path / "other", seed=1)
-    alive, models, loaded = [], [], provider.Provider._loaded
+    alive, loading, models, loaded = [], [], [], provider.Provider._loaded
 
     def counted(self):
-        alive.append(sum(model() is not None for model in models))
+        alive.append(len(loading) + sum(model() is not None for model in models))
+        loading.append(self)
         engine = loaded(self)
         models.append(weakref.ref(engine._model))
+        loading.remove(self)
         return engine
 
     monkeypatch.setattr(provider.Provider, "_loaded", counted)

@@ -184,6 +184,25 @@ def test_when_memory_runs_out_half_as_many_go_on_and_lose_nothing():
     assert [row.said for row in rows] == [alone(model, row.prompt, row.most) for row in rows]
 
 
+def test_what_was_said_when_memory_ran_out_is_gone_on_with():
+    model = model_of()
+    rows = [Row(prompt, 60) for prompt, _ in jobs(8)]
+    engine = Engine(model, [], limit=8, tokens=10_000)
+    forward, said = model.forward, []
+
+    def narrow(*args, **given):
+        if not said and all(len(row.said) > 20 for row in rows):
+            said.extend(len(row.said) for row in rows)
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+        return forward(*args, **given)
+
+    model.forward = narrow
+    write(engine, rows)
+    del model.forward
+    assert (engine.limit, min(said)) == (4, 21)
+    assert [row.said for row in rows] == [alone(model, row.prompt, 60) for row in rows]
+
+
 def test_a_row_that_does_not_fit_even_alone_ends_and_the_others_go_on():
     model = model_of()
     rows = [Row(prompt, most) for prompt, most in jobs(6)]

@@ -270,7 +270,7 @@ class Provider:
             raise _Unloadable(f"{self._name} cannot be loaded: {said}") from error
         kind = "cpu" if self._way.where == "cpu" else "cuda"
         told = model.generation_config.eos_token_id
-        ends = self._speech.ends | (set(told) if isinstance(told, list) else {told} - {None})
+        ends = {self._speech.end, *(told if isinstance(told, list) else [told])} - {None}
         return Engine(model, [*ends], limit=ROWS[kind], tokens=self._way.tokens)
 
 

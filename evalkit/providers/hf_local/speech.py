@@ -63,9 +63,7 @@ class Speech:
         return any(stop in self._tokenizer.decode(newest) for stop in self.template.stop)
 
     @property
-    def ends(self) -> set[int]:
-        """The tokens that end a reply."""
-        known = self._tokenizer.get_vocab()
-        ends = {known[stop] for stop in self.template.stop if stop in known}
-        end = self._tokenizer.eos_token_id
-        return ends if end is None else ends | {end}
+    def end(self) -> int | None:
+        """The token that ends a reply, as far as the tokenizer knows one."""
+        found: int | None = self._tokenizer.eos_token_id
+        return found
