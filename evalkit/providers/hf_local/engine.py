@@ -77,14 +77,24 @@ class _Layer(CacheLayerMixin):
         self._columns = columns
         self._capacity = capacity
 
-    def lazy_initialization(self, key_states: torch.Tensor, value_states: torch.Tensor) -> None:
-        """Take the room for all columns, of the shape that the first states have."""
-        rows, heads = key_states.shape[:2]
-        for name, states in (("keys", key_states), ("values", value_states)):
-            shape = (rows, heads, self._capacity, states.shape[-1])
+    @property
+    def states(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Keys and values, of a layer that has its room."""
+        assert self.keys is not None
+        assert self.values is not None
+        return self.keys, self.values
+
+    def make_room(self, rows: int, states: tuple[torch.Tensor, torch.Tensor]) -> None:
+        """Take the room for all columns of so many rows, of the shape and type of `states`."""
+        for name, like in zip(("keys", "values"), states, strict=True):
+            shape = (rows, like.shape[1], self._capacity, like.shape[-1])
             # zeros: a masked column counts with weight 0, and 0 times what is no number is none
-            setattr(self, name, torch.zeros(shape, dtype=states.dtype, device=states.device))
+            setattr(self, name, like.new_zeros(shape))
         self.is_initialized = True
+
+    def lazy_initialization(self, key_states: torch.Tensor, value_states: torch.Tensor) -> None:
+        """Take the room, now that the first states show their shape."""
+        self.make_room(len(key_states), (key_states, value_states))
 
     def update(
         self, key_states: torch.Tensor, value_states: torch.Tensor, *_: Any, **__: Any
@@ -92,17 +102,16 @@ class _Layer(CacheLayerMixin):
         """Write the newest columns and return all that are in use."""
         if not self.is_initialized:
             self.lazy_initialization(key_states, value_states)
-        assert self.keys is not None
-        assert self.values is not None
+        keys, values = self.states
         if self._columns.newest is not None:
-            self.keys.index_copy_(2, self._columns.newest, key_states)
-            self.values.index_copy_(2, self._columns.newest, value_states)
-            return self.keys, self.values
+            keys.index_copy_(2, self._columns.newest, key_states)
+            values.index_copy_(2, self._columns.newest, value_states)
+            return keys, values
         start, end = self._columns.start, self._columns.end
         upto = end + key_states.shape[-2]
-        self.keys[:, :, end:upto] = key_states
-        self.values[:, :, end:upto] = value_states
-        return self.keys[:, :, start:upto], self.values[:, :, start:upto]
+        keys[:, :, end:upto] = key_states
+        values[:, :, end:upto] = value_states
+        return keys[:, :, start:upto], values[:, :, start:upto]
 
     def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
         """Columns that the newest tokens look at, and where they begin."""
@@ -135,7 +144,7 @@ class Engine:
         takes = inspect.signature(model.forward).parameters
         self._cache_name = "cache" if "cache" in takes else "past_key_values"
         self._records = recording.can_be_recorded(model)
-        self._slots: list[Row | None] = []
+        self._slots: list[Row | None]
         self._clear()
 
     @property
@@ -148,11 +157,11 @@ class Engine:
         ended = self._drop()
         try:
             with torch.inference_mode():
-                if self._wants_more():
-                    return ended + self._admit()
+                if group := self._comers():
+                    return ended + self._admit(group)
                 if self._slots:
                     ended += self._advance()
-        except (torch.OutOfMemoryError, RuntimeError) as error:
+        except RuntimeError as error:  # torch.OutOfMemoryError is one
             if not any(sign in str(error) for sign in OUT_OF_MEMORY):
                 raise
             ended += self._make_do()
@@ -160,25 +169,24 @@ class Engine:
 
     # -- who is in
 
-    def _wants_more(self) -> bool:
-        free = self.limit - len(self.live)
-        some = min(len(self.waiting), max(1, self.limit // REFILL))
-        return bool(self.waiting) and (free >= some or not self.live) and self._room() > 0
-
-    def _room(self) -> int:
-        """How many of those that wait can come in, the longest prompts first."""
-        self.waiting.sort(key=lambda row: -row.length)
+    def _comers(self) -> list[Row]:
+        """Those that wait and come in now, the longest first; none while too few could."""
         live = self.live
+        free = self.limit - len(live)
+        some = min(len(self.waiting), max(1, self.limit // REFILL))
+        if live and free < some:
+            return []
+        self.waiting.sort(key=lambda row: -row.length)
         longest = max((row.longest for row in live), default=0)
         count = 0
-        for row in self.waiting[: self.limit - len(live)]:
+        for row in self.waiting[:free]:
             longest = max(longest, row.longest)
             fits = (len(live) + count + 1) * longest <= self._tokens
             read = (count + 1) * self.waiting[0].length <= PREFILL
             if count + len(live) and not (fits and (read or not count)):
                 break
             count += 1
-        return count
+        return self.waiting[:count]
 
     def _fitting(self) -> int:
         """How many of those that wait fit beside those that are in."""
@@ -195,9 +203,8 @@ class Engine:
         self._slots = [None if row is None or row.dropped else row for row in self._slots]
         return gone
 
-    def _admit(self) -> list[Row]:
+    def _admit(self, group: list[Row]) -> list[Row]:
         """Read the prompts of a group, of which each row says its first token."""
-        group = self.waiting[: self._room()]
         width = group[0].length
         columns = _Columns(0, 0)
         layers = self._new_layers(columns, width)
@@ -227,14 +234,10 @@ class Engine:
         self._mask[slots] = False
         self._mask[slots, end - width : end] = mask
         for own, new in zip(self._caches, layers, strict=True):
-            for name in ("keys", "values"):
-                read = getattr(new, name)
-                if not own.is_initialized:
-                    shape = (len(self._slots), read.shape[1], self._capacity, read.shape[-1])
-                    setattr(own, name, read.new_zeros(shape))
-                states = getattr(own, name)
+            if not own.is_initialized:
+                own.make_room(len(self._slots), new.states)
+            for states, read in zip(own.states, new.states, strict=True):
                 states[slots.to(states.device), :, end - width : end] = read
-            own.is_initialized = True
         for slot, row in zip(free, group, strict=False):
             self._slots[slot] = row
 
@@ -262,20 +265,14 @@ class Engine:
         columns = _Columns(end - used, end)
         first = self._columns.end - used
         mask = torch.zeros((slots, self._capacity), dtype=torch.bool, device=self._device)
-        if rows:
-            mask[: len(rows), end - used : end] = self._mask[keep, first : self._columns.end]
+        mask[: len(rows), end - used : end] = self._mask[keep, first : self._columns.end]
         for place, layer in enumerate(self._caches):
             new = _Layer(columns, self._capacity)
-            for name in ("keys", "values") if layer.is_initialized else ():
-                was = getattr(layer, name)
-                shape = (slots, was.shape[1], self._capacity, was.shape[-1])
-                now = torch.zeros(shape, dtype=was.dtype, device=was.device)
-                there = keep.to(was.device)
-                if rows:
+            if layer.is_initialized:
+                new.make_room(slots, layer.states)
+                for now, was in zip(new.states, layer.states, strict=True):
+                    there = keep.to(was.device)
                     now[: len(rows), :, end - used : end] = was[there, :, first : self._columns.end]
-                setattr(new, name, now)
-                setattr(layer, name, None)
-                new.is_initialized = True
             self._caches[place] = new
         self._mask, self._columns = mask, columns
         self._slots = [*rows, *[None] * (slots - len(rows))]
@@ -287,8 +284,10 @@ class Engine:
         if self._columns.end == self._capacity or (
             not self.waiting and idle * 4 > len(self._slots)
         ):
-            slots = len(live) if not self.waiting else len(self._slots)
-            self._lay_out(live, slots, 0 if not self.waiting else self.waiting[0].length)
+            slots, width = len(live), 0
+            if self.waiting:
+                slots, width = len(self._slots), self.waiting[0].length
+            self._lay_out(live, slots, width)
         self._columns.start = self._columns.end + 1 - max(row.length for row in live)
 
     # -- one step
@@ -396,7 +395,6 @@ class Engine:
             return [row]
         self.limit = max(1, (len(live) or self.limit) // 2)
         self._tokens = max(1, self._tokens // 2)
-        live.sort(key=lambda row: -len(row.said))
         self.waiting += live
         self._clear()
         return []
