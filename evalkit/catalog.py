@@ -298,7 +298,7 @@ class Catalog:
             except ValidationError as error:
                 raise BadKey("; ".join(jsonl.complaints(error, Stanza))) from error
         if stanza.path and stanza.provider in FILES:
-            stanza = _with_path(stanza, self._root / stanza.path)
+            stanza = with_path(stanza, self._root / stanza.path)
         model = Model(name, stanza.model or name, stanza, self.address(stanza))
         if stanza.key_env in self._homes and model.origin:
             way = self._ways.get(stanza.key_env)
@@ -347,13 +347,13 @@ def _lying_at(path: Path) -> Model:
     """The checkpoint in a folder, or in a GGUF file, under the name that it has there."""
     if path.suffix == ".gguf":
         return Model(
-            path.stem, path.stem, _with_path(Stanza(provider="gguf", structured=True), path)
+            path.stem, path.stem, with_path(Stanza(provider="gguf", structured=True), path)
         )
     name = path.resolve().name
-    return Model(name, name, _with_path(Stanza(provider="hf_local"), path))
+    return Model(name, name, with_path(Stanza(provider="hf_local"), path))
 
 
-def _with_path(stanza: Stanza, path: Path) -> Stanza:
+def with_path(stanza: Stanza, path: Path | str) -> Stanza:
     """A stanza for what lies there; a file may have any name, also one like a key."""
     return stanza.model_copy(update={"path": str(path)})
 

@@ -57,7 +57,15 @@ class Prompt(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
+    NAMES: ClassVar[set[str]]
+    """What its template may use."""
+
     description: str
+
+    @field_validator("template", check_fields=False)
+    @classmethod
+    def _only_these(cls, source: str) -> str:
+        return _uses_only(source, cls.NAMES)
 
 
 class Drawing(BaseModel):
@@ -95,9 +103,9 @@ class JudgePrompt(Prompt):
             raise ValueError(f"no parser '{name}'; there is: {', '.join(PARSERS)}")
         return name
 
-    @field_validator("system", "template")
+    @field_validator("system")
     @classmethod
-    def _only_these(cls, source: str) -> str:
+    def _only_these_too(cls, source: str) -> str:
         return _uses_only(source, cls.NAMES)
 
     @field_validator("template")
@@ -126,11 +134,6 @@ class GeneratePrompt(Prompt):
     guidance: dict[str, str]
     """What a question is, by category."""
 
-    @field_validator("template")
-    @classmethod
-    def _only_these(cls, source: str) -> str:
-        return _uses_only(source, cls.NAMES)
-
 
 class ChatPrompt(Prompt):
     """How a checkpoint without a chat template of its own is spoken to.
@@ -148,11 +151,6 @@ class ChatPrompt(Prompt):
     template: Template
     stop: Texts = ()
     """Texts at which an answer is over; they are no part of it."""
-
-    @field_validator("template")
-    @classmethod
-    def _only_these(cls, source: str) -> str:
-        return _uses_only(source, cls.NAMES)
 
 
 @dataclass(frozen=True)

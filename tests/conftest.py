@@ -100,6 +100,11 @@ def write_lines(path, rows):
     return path
 
 
+def read_lines(path):
+    """The rows of a file of JSON lines."""
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
 def question(id="q1", **more):
     """A question row as a bank has it."""
     return {"id": id, "category": "generic", "turns": [f"What is {id}?"], **more}

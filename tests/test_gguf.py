@@ -1,6 +1,5 @@
 """A GGUF file as a model: a real llama.cpp server, which nobody started by hand."""
 
-import json
 import os
 import signal
 import subprocess
@@ -9,7 +8,7 @@ import time
 from importlib.util import find_spec
 
 import pytest
-from conftest import question, write_lines
+from conftest import question, read_lines, write_lines
 from model_server import NEEDS, random_gguf
 
 from evalkit.providers import gguf
@@ -35,10 +34,6 @@ def servers():
     return {int(line.split()[0]) for line in found.splitlines() if "gguf.server" in line}
 
 
-def rows(path):
-    return [json.loads(line) for line in path.read_text().splitlines()]
-
-
 def test_a_gguf_file_answers_and_judges_and_its_server_ends(evalkit, tmp_path, noise, bank):
     before = servers()
     for seed in (1, 2):
@@ -47,7 +42,7 @@ def test_a_gguf_file_answers_and_judges_and_its_server_ends(evalkit, tmp_path, n
         assert ran.code == 0, ran.err
     assert f"{other} on this machine, template of its tokenizer   free" in ran.err
     assert "m2: 4 replies of 8,192 tokens: 21" in ran.err or "MB, " in ran.err
-    said = rows(tmp_path / "answers/b/m1.jsonl")
+    said = read_lines(tmp_path / "answers/b/m1.jsonl")
     assert len(said) == 4
     assert {(row["served"], len(row["template"]), row["dollars"]) for row in said} == {
         ("m1", 16, 0.0)
@@ -57,7 +52,7 @@ def test_a_gguf_file_answers_and_judges_and_its_server_ends(evalkit, tmp_path, n
         "judge", "--judge", noise, "--bank", "b", "--baseline", "m1", "--limit", 2, "--canaries", 0
     )
     assert ran.code == 0, ran.err
-    reviews = rows(tmp_path / "reviews/b/noise.pair-scores.jsonl")
+    reviews = read_lines(tmp_path / "reviews/b/noise.pair-scores.jsonl")
     assert len(reviews) == 4
     assert {row["rung"] for row in reviews} == {"structured"}  # noise, held to the schema
     assert servers() <= before

@@ -14,7 +14,7 @@ from collections import Counter
 import pytest
 from chat_server import serving
 from checkpoints import as_bin, checkpoint, needs_torch, settings, tokenizer
-from conftest import ROOT, answer, question, write_lines
+from conftest import ROOT, answer, question, read_lines, write_lines
 
 needs_torch()
 
@@ -54,12 +54,8 @@ def ask(evalkit, tiny, bank):
     return command
 
 
-def lines_of(path):
-    return [json.loads(line) for line in path.read_text().splitlines()]
-
-
 def rows_of(folder, name="tiny"):
-    return lines_of(folder / f"answers/b/{name}.jsonl")
+    return read_lines(folder / f"answers/b/{name}.jsonl")
 
 
 def said_by(folder, name="tiny"):
@@ -480,6 +476,23 @@ def test_a_checkpoint_that_cannot_be_loaded_is_one_line(ask, tiny, tmp_path, wha
     assert not (tmp_path / "answers/b/broken.jsonl").exists()
 
 
+def test_what_cannot_be_loaded_is_tried_once_however_many_calls_wait(tiny, monkeypatch):
+    from transformers import AutoModelForCausalLM
+
+    tried = []
+
+    def refused(*_, **__):
+        tried.append(1)
+        raise OSError("no such weights")
+
+    monkeypatch.setattr(AutoModelForCausalLM, "from_pretrained", refused)
+    came = replies(tiny, ChatTemplate("t", PLAIN), [request()] * 5)
+    assert {(each.kind, each.said) for each in came} == {
+        (Kind.UNLOADABLE, "m cannot be loaded: no such weights")
+    }
+    assert len(tried) == 1
+
+
 @pytest.mark.parametrize("where", ["config.json", "tokenizer_config.json"])
 def test_code_that_a_checkpoint_brings_along_is_not_run(ask, tiny, tmp_path, where):
     folder = tmp_path / "bad"
@@ -577,7 +590,7 @@ def test_a_checkpoint_judges_too(evalkit, ask, tmp_path, tiny):
     write_lines(tmp_path / "answers/b/chatgpt.jsonl", rows)
     judge = checkpoint(tmp_path / "judge", OWN, seed=4, max_position_embeddings=8192)
     ran = evalkit("judge", "--judge", judge, "--bank", "b", "--canaries", 2)
-    reviews = lines_of(tmp_path / "reviews/b/judge.pair-scores.jsonl")
+    reviews = read_lines(tmp_path / "reviews/b/judge.pair-scores.jsonl")
     assert ran.code == 0
     assert len({(row["question"], tuple(row["shown"])) for row in reviews}) >= 12
     assert {len(row["template"]) for row in reviews} == {16}

@@ -61,7 +61,7 @@ def jobs(number=23, seed=0):
 
 def alone(model, prompt, most, end=None):
     """What `generate` says, one prompt at a time, up to the token that ends a reply."""
-    ids = torch.tensor([prompt])
+    ids = torch.tensor([prompt], device=model.device)
     said = model.generate(
         ids, attention_mask=torch.ones_like(ids), max_new_tokens=most, do_sample=False
     )

@@ -2,7 +2,7 @@
 
 import pytest
 from checkpoints import checkpoint, needs_torch
-from conftest import question, write_lines
+from conftest import question, read_lines, write_lines
 
 needs_torch()
 
@@ -11,7 +11,7 @@ import torch
 if not torch.cuda.is_available():
     pytest.skip("NO GPU: a checkpoint on one is not tested here", allow_module_level=True)
 
-from test_local import lines_of, rows_of
+from test_local import rows_of
 from test_local_engine import KINDS, Engine, Row, alone, jobs, model_of, write
 
 from evalkit.providers.hf_local import memory
@@ -26,15 +26,9 @@ def bank(tmp_path):
 def test_it_says_what_generate_says_one_at_a_time(kind):
     model = model_of(kind).cuda()
 
-    def single(prompt, most):
-        ids = torch.tensor([prompt], device="cuda")
-        said = model.generate(ids, max_new_tokens=most, do_sample=False)
-        return said[0, len(prompt) :].tolist()
-
     rows = [Row(prompt, most) for prompt, most in jobs()]
     write(Engine(model, [], limit=5, tokens=10_000), rows[:15], late=rows[15:])
-    assert [row.said for row in rows] == [single(row.prompt, row.most) for row in rows]
-    assert alone is not None
+    assert [row.said for row in rows] == [alone(model, row.prompt, row.most) for row in rows]
 
 
 def test_it_goes_on_when_the_memory_of_the_gpu_really_runs_out():
@@ -62,7 +56,7 @@ def test_a_gpu_is_used_where_there_is_one(evalkit, tmp_path, bank, dtype):
     used = dtype or "bfloat16"
     assert ran.code == 0 and f"parameters in {used} on cuda:0 need" in ran.err
     assert {row["served"] for row in rows_of(tmp_path, "m")} == {f"m ({used})"}
-    assert len(lines_of(tmp_path / "answers/b/m.jsonl")) == 20
+    assert len(read_lines(tmp_path / "answers/b/m.jsonl")) == 20
 
 
 def test_what_does_not_fit_on_it_goes_to_the_main_memory_too(evalkit, tmp_path, bank, monkeypatch):

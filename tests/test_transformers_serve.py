@@ -1,6 +1,5 @@
 """The bank through a real `transformers serve`, as any server that speaks OpenAI's API."""
 
-import json
 import os
 import socket
 import subprocess
@@ -11,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from checkpoints import checkpoint, needs_torch
-from conftest import question, write_lines
+from conftest import question, read_lines, write_lines
 
 needs_torch()
 
@@ -55,13 +54,7 @@ def test_a_bank_is_answered_through_it(evalkit, tmp_path, served):
     ran = evalkit("answer", "--model", "served", *how)
     assert ran.code == 0, ran.err
     assert evalkit("answer", "--model", folder, *how).code == 0
-    rows = {
-        name: [
-            json.loads(line)
-            for line in (tmp_path / f"answers/b/{name}.jsonl").read_text().splitlines()
-        ]
-        for name in ("served", "tiny")
-    }
+    rows = {name: read_lines(tmp_path / f"answers/b/{name}.jsonl") for name in ("served", "tiny")}
     assert len(rows["served"]) == len(rows["tiny"]) == 9
 
     def said(name):

@@ -225,11 +225,10 @@ def model_of(catalog: "Catalog", name: str, way: Way) -> "Model":
 
 
 def recorded(name: str, model_id: str, path: str) -> "Model":
-    """A model that says what a ledger holds. A file may have any name, also one like a key."""
-    from evalkit.catalog import Model, Stanza
+    """A model that says what a ledger holds."""
+    from evalkit.catalog import Model, Stanza, with_path
 
-    stanza = Stanza(provider="replay").model_copy(update={"path": path})
-    return Model(name, model_id, stanza)
+    return Model(name, model_id, with_path(Stanza(provider="replay"), path))
 
 
 def _model(catalog: "Catalog", spec: str, way: Way) -> "Model":

@@ -9,6 +9,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import IO, Any
@@ -62,15 +63,19 @@ class Provider:
         self._server: asyncio.subprocess.Process | None = None
         self._log: IO[bytes] | None = None
         self._asked: openai_api.Provider | None = None
+        self._failure: Failure | None = None
+        """Why the server did not start, once that was tried in vain."""
 
     async def reply(
         self, request: Request, hear: Callable[[str], None] = unheard
     ) -> Reply | Failure:
         """Make one call; the first one starts the server."""
         async with self._begun:
-            if self._asked is None and (failure := await self._start()):
-                return failure
-        assert self._asked is not None
+            if self._asked is None and self._failure is None:
+                self._failure = await self._start()
+        if self._asked is None:
+            assert self._failure is not None
+            return self._failure
         came = await self._asked.reply(request, hear)
         template = self._model.template
         if isinstance(came, Failure) or template is None:
@@ -89,8 +94,7 @@ class Provider:
             self._log.close()
 
     async def _start(self) -> Failure | None:
-        if self._log is None:
-            self._log = tempfile.TemporaryFile()  # noqa: SIM115
+        self._log = tempfile.TemporaryFile()  # noqa: SIM115
         self._server = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", f"{__name__}.server", str(self._path)),
             *(self._model.name, str(SLOTS), str(self._context)),
@@ -128,17 +132,23 @@ def _header(model: Model) -> dict[str, Any]:
             f"{model.name} is a GGUF file: pip install 'evalkit[gguf]'; or serve it with llama.cpp "
             f"and point at it: --model http://localhost:8080/v1#{model.name}"
         )
-    from gguf import GGUFReader
-
     path = Path(str(model.stanza.path))
     if not path.is_file():
         raise BadPath(f"{path}: no such file")
     try:
-        fields = GGUFReader(path).fields
-        wanted = [name for name in fields if not name.startswith("tokenizer.ggml.")]
-        return {name: fields[name].contents() for name in wanted}
+        return _fields(path.resolve())
     except (ValueError, KeyError, IndexError, OverflowError) as error:
         raise BadFile([Fault(str(path), "not a whole GGUF file")]) from error
+
+
+@cache
+def _fields(path: Path) -> dict[str, Any]:
+    """What stands in a header but for the vocabulary; read once, which takes a second or two."""
+    from gguf import GGUFReader
+
+    fields = GGUFReader(path).fields
+    wanted = [name for name in fields if not name.startswith("tokenizer.ggml.")]
+    return {name: fields[name].contents() for name in wanted}
 
 
 def _fitting(header: dict[str, Any], weights: int) -> tuple[int, int, int]:

@@ -5,7 +5,7 @@ Pure, but for `free`, which asks the machine. Knows no request.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -100,7 +100,8 @@ def placed(
     `config`: what `checkpoint.config` says. The result may not fit: see `Placement.fits`.
     """
     dtype = wanted or (own_dtype(found, config) if free.gpus else "float32")
-    return _first_that_fits([_on(found, config, dtype, where, free) for where in _places(free)])
+    ways = [_on(found, config, dtype, where, room) for where, room in _places(free).items()]
+    return next((way for way in ways if way.fits), ways[-1])
 
 
 def fitting(found: Checkpoint, config: Mapping[str, Any], free: Free) -> list[Placement]:
@@ -110,7 +111,8 @@ def fitting(found: Checkpoint, config: Mapping[str, Any], free: Free) -> list[Pl
         dtypes[1] = "bfloat16"
     if find_spec("bitsandbytes"):
         dtypes += ["8bit", "4bit"]
-    ways = [_on(found, config, dtype, where, free) for dtype in dtypes for where in _places(free)]
+    places = _places(free).items()
+    ways = [_on(found, config, dtype, where, room) for dtype in dtypes for where, room in places]
     return [way for way in ways if way.fits]
 
 
@@ -163,12 +165,15 @@ def context(config: Mapping[str, Any]) -> int | None:
     return said if isinstance(said, int) and said > 0 else None
 
 
-def _places(free: Free) -> list[str]:
-    return ["cuda:0", "auto"] if free.gpus else ["cpu"]
+def _places(free: Free) -> dict[str, int]:
+    """Where it can be loaded, the best place first, and the bytes that are free there."""
+    if not free.gpus:
+        return {"cpu": free.main}
+    return {"cuda:0": free.gpus[0], "auto": sum(free.gpus) + free.main}
 
 
 def _on(
-    found: Checkpoint, config: Mapping[str, Any], dtype: Dtype, where: str, free: Free
+    found: Checkpoint, config: Mapping[str, Any], dtype: Dtype, where: str, room: int
 ) -> Placement:
     states = max(2.0, WIDTHS[dtype])
     each = per_token(config, states)
@@ -177,14 +182,7 @@ def _on(
         tensor.values * (states if any(part in name for part in KEPT_WHOLE) else WIDTHS[dtype])
         for name, tensor in found.tensors.items()
     )
-    room = {"cpu": free.main, "auto": sum(free.gpus) + free.main}.get(where)
-    if room is None:
-        room = free.gpus[0]
     return Placement(dtype, where, int(needs) + each * tokens, each, room)
-
-
-def _first_that_fits(ways: Sequence[Placement]) -> Placement:
-    return next((way for way in ways if way.fits), replace(ways[-1]))
 
 
 def _amount(parameters: int) -> str:

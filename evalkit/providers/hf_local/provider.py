@@ -102,6 +102,8 @@ class Provider:
             raise Missing(memory.refusal(model.name, found, self._way, ways))
         self._inbox: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
+        self._why_not: str | None = None
+        """Why it cannot be loaded, once that was tried in vain."""
         self.shares = f"{self._folder} on this machine"
         self.at_once: int | None = AT_ONCE
         self.notes: tuple[str, ...] = (memory.told_of(model.name, found, self._way),)
@@ -196,6 +198,9 @@ class Provider:
 
     def _work(self) -> None:
         while (job := self._inbox.get()) is not None:
+            if self._why_not is not None:
+                job.end(self._why_not)
+                continue
             with _TURN:
                 more = self._write(job)
             gc.collect()
@@ -217,7 +222,8 @@ class Provider:
         except _Over as over:
             return over.more
         except _Unloadable as error:
-            first.end(str(error))
+            self._why_not = str(error)
+            first.end(self._why_not)
             return True
         except BaseException as error:
             for job in jobs.values():

@@ -109,7 +109,8 @@ class Provider:
                     events = []
                     async for event in _events(response):
                         events.append(event)
-                        hear(self._keys.scrub(bodies.piece(event)))
+                        if hear is not unheard:
+                            hear(self._keys.scrub(bodies.piece(event)))
                     found = bodies.joined(events)
                 else:
                     text = await _text(response)
@@ -129,11 +130,12 @@ class Provider:
             return self._bad(str(error), text)
         except (ValueError, RecursionError):
             return self._bad("not JSON", text)
+        said = self._keys.scrub(reply.text)
         if found is None:
-            hear(self._keys.scrub(reply.text))
+            hear(said)
         return replace(
             reply,
-            text=self._keys.scrub(reply.text),
+            text=said,
             reasoning=self._clean(reply.reasoning),
             refusal=self._clean(reply.refusal),
             served=self._clean(reply.served),
