@@ -11,6 +11,7 @@ _CONTROLS = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f"
     "\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]"
 )
+_NO_ROOM = re.compile("[\u00ad\u200b-\u200d\u2060-\u2064\ufeff\ufff9-\ufffb\U000e0000-\U000e007f]")
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
@@ -26,6 +27,11 @@ def visible(text: str) -> str:
 def one_line(text: str) -> str:
     """`visible`, with line breaks as signs too: a name that holds one must not make two lines."""
     return visible(text).replace("\n", "\u2424")
+
+
+def spelled(text: str) -> str:
+    """`visible`, with characters that take no room as signs too: a text as it really is."""
+    return _NO_ROOM.sub(lambda found: _sign(ord(found[0])), visible(text))
 
 
 def cell(value: Any) -> Any:

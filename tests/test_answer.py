@@ -8,7 +8,7 @@ from conftest import answer, question, review
 from evalkit.answer import Asking, Settings, spread, standing
 from evalkit.chat import Reply
 from evalkit.records import Answer, Question, Review, Usage, short_hash
-from evalkit.report.results import results
+from evalkit.report.results import evidence
 
 ONE = Question(**question("q1"))
 LONG = Question(**question("long", turns=["First?", "Second?", "Third?"]))
@@ -396,11 +396,11 @@ def test_a_larger_part_holds_the_smaller_one():
 
 def test_the_report_counts_a_conversation_that_stopped_half_way_as_owed():
     rows = [*play(asking(ONE))[1], *play(asking(LONG), most=2)[1]]
-    found = results("mine", [ONE, LONG], rows, [])
+    found = evidence("mine", [ONE, LONG], rows, []).results
     (told,) = found.answers
     assert (told.model, told.answers, told.owed) == ("m", 1, 1)
     assert "m: 1 of 2 answers are owed." in found.missing
-    whole = results("mine", [ONE, LONG], [*rows, *play(asking(LONG, rows=rows))[1]], [])
+    whole = evidence("mine", [ONE, LONG], [*rows, *play(asking(LONG, rows=rows))[1]], []).results
     assert (whole.answers[0].answers, whole.answers[0].owed) == (2, 0)
 
 
@@ -410,11 +410,11 @@ def test_the_report_leaves_out_reviews_of_answers_to_an_edited_question():
     reviews = [
         Review(**review(id_, answers=[last[id_, "a"], last[id_, "b"]])) for id_ in ("q1", "long")
     ]
-    whole = results("mine", [ONE, LONG], rows, reviews, "a")
+    whole = evidence("mine", [ONE, LONG], rows, reviews, "a").results
     assert [(each.reviews, each.stale) for each in whole.reviews] == [(2, 0)]
 
     edited = ONE.model_copy(update={"turns": ("Something else?",)})
-    found = results("mine", [edited, LONG], rows, reviews, "a")
+    found = evidence("mine", [edited, LONG], rows, reviews, "a").results
     assert [(each.reviews, each.stale) for each in found.reviews] == [(1, 1)]
     assert [(each.answers, each.owed) for each in found.answers] == [(1, 1), (1, 1)]
     assert found.pairs[0].questions == 1
@@ -424,5 +424,5 @@ def test_the_report_leaves_out_reviews_of_a_conversation_that_was_not_over():
     rows = [row for model in "ab" for row in play(asking(LONG, model=model))[1]]
     half = [row for row in rows if len(row.turns) == 2]
     judged = Review(**review("long", answers=[row.hash for row in half]))
-    found = results("mine", [LONG], rows, [judged], "a")
+    found = evidence("mine", [LONG], rows, [judged], "a").results
     assert [(each.reviews, each.stale) for each in found.reviews] == [(0, 1)]

@@ -2,6 +2,7 @@
 
 import shutil
 from collections import Counter
+from dataclasses import replace
 from functools import cache
 
 import pytest
@@ -13,7 +14,7 @@ from evalkit.escape import visible
 from evalkit.records import Answer, Question, Review
 from evalkit.report import words
 from evalkit.report.page import page
-from evalkit.report.results import results
+from evalkit.report.results import evidence
 from evalkit.workspace import Workspace
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
@@ -48,8 +49,8 @@ def scores(n, place):
 
 
 @cache
-def measured(models=PLAIN[:4], judges=("judge",), bank="bank", category="writing", sample=False):
-    """Results of small own rows: the first model against the others, the last one by a detour."""
+def made(models=PLAIN[:4], judges=("judge",), bank="bank", category="writing", sample=False):
+    """Small own rows: the first model against the others, the last one by a detour."""
     categories = (*models[:3], category)
     asked = [
         Question.model_validate(question(f"q{n}", category=categories[n % 4])) for n in range(8)
@@ -63,12 +64,16 @@ def measured(models=PLAIN[:4], judges=("judge",), bank="bank", category="writing
         for n, q in enumerate(asked)
         for place, shown in enumerate(pairs)
     ]
-    return results(bank, asked, said, judged, models[0], sample=sample)
+    return evidence(bank, asked, said, judged, models[0], sample=sample)
+
+
+def measured(*args, **more):
+    return made(*args, **more).results
 
 
 @cache
 def written(*args, **more):
-    return page(measured(*args, **more))
+    return page(made(*args, **more))
 
 
 ALL_HOSTILE = (HOSTILE, HOSTILE[:2], HOSTILE[2], "x" * 5000)
@@ -76,7 +81,7 @@ ALL_LONG = (LONG, LONG[:1], LONG[1], LONG[2] * 40)
 
 
 def nothing():
-    return page(results("bank", [Question.model_validate(question())], [], []))
+    return page(evidence("bank", [Question.model_validate(question())], [], []))
 
 
 @pytest.fixture(scope="module")
@@ -155,15 +160,18 @@ def test_the_page_of_the_sample_says_what_it_is_and_how_far_its_judge_can_be_tru
     assert tab.locator("#judge h2").inner_text() == "The judge"
     rows = tab.locator("#judge table").last.locator("tbody tr").all_inner_texts()
     assert len(rows) == 4 and all("0 of 2" in row and "as it must be" in row for row in rows)
-    assert tab.locator("[role=alert] li").all_inner_texts() == sample().alarms
-    assert len(sample().alarms) == 1 and sample().alarms[0].startswith("sample-null: ")
+    alarms = sample().results.alarms
+    assert tab.locator("[role=alert] li").all_inner_texts() == alarms
+    assert len(alarms) == 1 and alarms[0].startswith("sample-null: ")
     marked = tab.locator("#answers tr", has=tab.locator(".alarm"))
     assert [row.split()[0] for row in marked.all_inner_texts()] == ["sample-null"]
 
 
 def test_an_alarm_stands_above_everything_and_is_text(show):
     alarm = "<b>led</b> obeyed an order in an answer in 2 of 2 tests: it can be led."
-    tab = show(page(sample().model_copy(update={"alarms": [alarm]})))
+    tab = show(
+        page(replace(sample(), results=sample().results.model_copy(update={"alarms": [alarm]})))
+    )
     assert show.heard == []
     box = tab.locator("[role=alert]")
     assert box.inner_text().strip() == alarm

@@ -392,6 +392,7 @@ PLAIN = {
     "judges", "answers", "reviews", "served", "empty", "unreadable", "calls", "canary", "alarm",
     "sum_a", "sum_b", "wins_a", "wins_b", "ties", "rank", "se", "low", "high", "evalkit",
     "other_judge", "other_prompt", "copied_from", "longer_won", "panel", "win_rate",
+    "training_data", "training_data_size", "training_cost", "context_length", "licence",
     "flips_to_first", "flips_to_second", "questions_both_orders", "reviews_a_first", "win_rate_b",
 }  # fmt: skip
 """Names that say all; ends of intervals and standard errors are explained with their value."""

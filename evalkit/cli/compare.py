@@ -53,12 +53,12 @@ def compare(
         workspace.repair(bank)
     if a == b:
         raise Missing(f"'{a}' twice: a comparison is of two models")
-    found = report.found_in(workspace, bank, a, category_default)
+    found = report.found_in(workspace, bank, a, category_default).results
     if b not in found.models:
         raise Unknown("model", b, found.models)
     said = comparison(found, a, b)
     if not said:
-        found = report.found_in(workspace, bank, baseline, category_default)
+        found = report.found_in(workspace, bank, baseline, category_default).results
         said = through(found, a, b)
     tell(workspace)
     if not said:

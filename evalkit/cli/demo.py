@@ -82,10 +82,10 @@ def demo(given: Everywhere, place: str, open_page: bool) -> None:
     tell(workspace)
     following = f"evalkit report --open --bank {report.SAMPLE} -C {root}"
     if given.as_json:
-        print_json("demo", found.model_dump(mode="json"), files, following)
+        print_json("demo", found.results.model_dump(mode="json"), files, following)
     else:
         show("")
-        for line in words.table(found).splitlines():
+        for line in words.table(found.results).splitlines():
             show(line)
     say(f"wrote {files[0]} in {time.monotonic() - begun:.1f} s. Open it:  {following}")
     say("Next, with models of your own:")

@@ -79,7 +79,7 @@ def run(
         outputs = {"as_csv": "csv" in evaluation.outputs, "png": "png" in evaluation.outputs}
         pages = report.write(workspace, found, **outputs)
         files += pages
-        report.tell_results(given, found)
+        report.tell_results(given, found.results)
         say(f"wrote {', '.join(map(str, pages))}")
     tell(workspace)
     if given.as_json:

@@ -12,6 +12,7 @@ from evalkit.cli.verb import (
     judge_prompts,
     on_a_workspace,
     on_bought_rows,
+    open_catalog,
     open_workspace,
     print_json,
     say,
@@ -21,6 +22,7 @@ from evalkit.errors import Missing
 from evalkit.escape import visible
 
 if TYPE_CHECKING:
+    from evalkit.report.evidence import Evidence
     from evalkit.report.schema import Results
     from evalkit.workspace import Workspace
 
@@ -63,8 +65,8 @@ def report(
     files = write(workspace, found, as_csv=as_csv, raw=raw, png=png)
     tell(workspace)
     if given.as_json:
-        print_json("report", found.model_dump(mode="json"), files, f"open {files[0]}")
-    tell_results(given, found)
+        print_json("report", found.results.model_dump(mode="json"), files, f"open {files[0]}")
+    tell_results(given, found.results)
     say(f"wrote {', '.join(map(str, files))}")
     if open_page:
         open_in_browser(files[0])
@@ -92,27 +94,28 @@ def open_in_browser(file: Path) -> None:
 
 def found_in(
     workspace: "Workspace", bank: str, baseline: str | None, category_default: str | None
-) -> "Results":
-    """Every number of a bank, from the rows that are there."""
+) -> "Evidence":
+    """Every number of a bank, with the rows that they come from."""
     questions = filed(workspace, bank, workspace.questions(bank), category_default)
     answers, reviews = workspace.answers(bank), workspace.reviews(bank)
 
-    from evalkit.report.results import results
+    from evalkit.report.results import evidence
 
-    return results(
+    return evidence(
         bank,
         questions,
         answers,
         reviews,
         baseline,
         prompts=judge_prompts(workspace),
+        stanzas=open_catalog(workspace).stanzas,
         sample=workspace.is_shipped(bank) and bank == SAMPLE,
     )
 
 
 def write(
     workspace: "Workspace",
-    found: "Results",
+    found: "Evidence",
     *,
     as_csv: bool = False,
     raw: bool = False,
@@ -122,15 +125,16 @@ def write(
     from evalkit.report.page import page
     from evalkit.report.spreadsheet import spreadsheet
 
+    results = found.results
     made: dict[str, str | bytes] = {
         ".html": page(found),
-        ".json": found.model_dump_json(indent=1) + "\n",
+        ".json": results.model_dump_json(indent=1) + "\n",
     }
     if as_csv:
-        made[".csv"] = spreadsheet(found, raw=raw)
+        made[".csv"] = spreadsheet(results, raw=raw)
     if png:
-        made |= _pictures(found)
-    return [workspace.write_report(found.bank, *content) for content in made.items()]
+        made |= _pictures(results)
+    return [workspace.write_report(results.bank, *content) for content in made.items()]
 
 
 def _pictures(found: "Results") -> dict[str, bytes]:

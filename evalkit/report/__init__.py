@@ -1,12 +1,15 @@
 """Tables to charts to one page.
 
     results.py      rows -> Results: every number of the page, and the schema of the JSON file
+    evidence.py     Results with the rows behind them: what a section may show
     words.py        intervals, the verdict and the terminal's table, in words
-    sections.py     Results -> Section, one function a part of the page, in the order of SECTIONS
+    sections.py     Evidence -> Section, one function a part of the page, in the order of SECTIONS
+    explorer.py     every question with its answers and reviews, as data for the page's script
+    markup.py       a stranger's markdown as harmless HTML
     charts.py       numbers -> matplotlib -> SVG that a strict page may hold, or PNG
     page.py         Sections -> one self-contained HTML file
     spreadsheet.py  the pairs as CSV
-    templates/      the page's words, styles and structure
+    templates/      the page's words, structure, styles and script
 
 Nothing here reads or writes a file of a workspace, or knows how an answer was bought.
 """

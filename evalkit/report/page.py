@@ -1,8 +1,8 @@
-"""Sections to one HTML file that needs nothing else: no network, no script, a strict policy.
+"""Sections to one HTML file that needs nothing else: no network, no server, a strict policy.
 
-The policy in the page allows its own style sheet, by its hash, and nothing more. All text is
-escaped by the template engine; control characters become visible signs, and a name that is written
-from right to left cannot reorder the numbers beside it.
+The policy in the page allows its own style sheet and script, by their hashes, and nothing more.
+All text is escaped by the template engine; control characters become visible signs, and a name that
+is written from right to left cannot reorder the numbers beside it.
 """
 
 import base64
@@ -16,7 +16,7 @@ from markupsafe import Markup, escape
 
 from evalkit.escape import visible
 from evalkit.price import in_dollars
-from evalkit.report.schema import Results
+from evalkit.report.evidence import Evidence
 from evalkit.report.sections import SECTIONS
 from evalkit.report.words import certain, interval, percent
 
@@ -25,17 +25,31 @@ _RTL = "\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufefc\U00010800-\U00010fff\U0001e800-\
 _RTL_WORDS = re.compile(f"[{_RTL}](?:[{_RTL}\\s]*[{_RTL}])?")
 
 
-def page(results: Results) -> str:
+def page(evidence: Evidence) -> str:
     """The whole page as HTML."""
-    sections = [made for section in SECTIONS if (made := section(results))]
-    css = _source("page.css")
-    digest = base64.b64encode(hashlib.sha256(css.encode()).digest()).decode()
-    policy = f"default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
+    results = evidence.results
+    sections = [made for section in SECTIONS if (made := section(evidence))]
+    css, script = _source("page.css"), _source("page.js")
+    policy = (
+        f"default-src 'none'; script-src {_allowed(script)}; style-src {_allowed(css)}; "
+        "base-uri 'none'; form-action 'none'"
+    )
     return (
         _environment()
         .get_template("page.html.j2")
-        .render(results=results, sections=sections, css=Markup(css), policy=policy)
+        .render(
+            results=results,
+            sections=sections,
+            css=Markup(css),
+            script=Markup(script),
+            policy=policy,
+        )
     )
+
+
+def _allowed(source: str) -> str:
+    """How a policy names a style sheet or a script that may stand in the page."""
+    return f"'sha256-{base64.b64encode(hashlib.sha256(source.encode()).digest()).decode()}'"
 
 
 @cache

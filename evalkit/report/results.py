@@ -3,22 +3,26 @@
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import combinations
+from types import MappingProxyType
 from typing import Any
 
 import pandas as pd
 
 from evalkit.answer import standing
+from evalkit.catalog import Stanza
 from evalkit.errors import Missing, Unknown, count
 from evalkit.judge.judging import standing as standing_reviews
 from evalkit.judge.showings import CHATGPT, first_samples, identical
 from evalkit.prompts import JudgePrompt
 from evalkit.records import Answer, Bought, Question, Review
 from evalkit.report import words
+from evalkit.report.evidence import Evidence
 from evalkit.report.schema import (
     Agreement,
     Answered,
     Canaries,
     DecisionOfPair,
+    Described,
     Detected,
     Difference,
     JudgeCard,
@@ -44,10 +48,16 @@ from evalkit.stats.length_control import length_controlled
 from evalkit.stats.report_card import consistency_by_category, report_card
 from evalkit.stats.sequential import decisions, races
 
+FACTS = (
+    "training_data", "training_data_size", "training_cost", "context_length", "licence", "memory",
+    "source",
+)  # fmt: skip
+"""What the field asks of a model, by the name that it has in the catalogue."""
+
 FEWEST_RANKED = 3  # models: of two, their pair says it all
 
 
-def results(
+def evidence(
     bank: str,
     questions: Sequence[Question],
     answers: Sequence[Answer],
@@ -55,14 +65,16 @@ def results(
     baseline: str | None = None,
     *,
     prompts: Mapping[str, JudgePrompt] | None = None,
+    stanzas: Mapping[str, Stanza] = MappingProxyType({}),
     sample: bool = False,
-) -> Results:
-    """Compute everything.
+) -> Evidence:
+    """Compute everything, and keep the rows that count with it.
 
     `baseline`: None takes ChatGPT where it takes part, else the model that met the most others,
     and none where nothing is judged. Raises Unknown for a baseline that is not among the models,
     Missing where none stands out. `prompts`: those that stand now; a review that was asked with
-    other words is stale. `sample`: these are not measurements, and the page says so.
+    other words is stale. `stanzas`: what the
+    catalogue says, by model. `sample`: these are not measurements, and the page says so.
     """
     counted = standing(questions, answers)
     reviews = list(reviews)
@@ -91,6 +103,7 @@ def results(
         dollars=_dollars([*answers, *reviews]),
         answers=[_answered(model, answers, counted, categories) for model in models],
         reviews=_judged(current, stale, reviews),
+        described=[_described(m, stanzas[m]) for m in models if m in stanzas],
         judge_card=[JudgeCard.model_validate(row) for row in report_card(table, own, lengths)],
         judge_by_category=_rows(JudgeInCategory, consistency_by_category(table)),
         agreement=_rows(Agreement, agreement.agreements(table)),
@@ -114,7 +127,14 @@ def results(
         "missing": list(_missing(found)),
         "alarms": [*words.alarms(tested), *words.suspect(detected)],
     }
-    return found.model_copy(update=said)
+    return Evidence(
+        found.model_copy(update=said),
+        tuple(questions),
+        tuple(judged.values()),
+        tuple(current),
+        table,
+        prompts or {},
+    )
 
 
 def _baseline(given: str | None, models: list[str], reviews: Iterable[Review]) -> str | None:
@@ -157,6 +177,23 @@ def _answered(
         mean_characters=sum(lengths) / len(lengths) if lengths else None,
         cut=sum(answer.finish_reason == "length" for answer in own),
         dollars=_dollars(answer for answer in answers if answer.model == model),
+    )
+
+
+def _described(model: str, stanza: Stanza) -> Described:
+    """What the catalogue says of one model; the field's own names for facts have a column."""
+    facts = {name: str(value) for name, value in stanza.facts.items()}
+    own = {name: facts.pop(name, None) for name in FACTS}
+    if stanza.context and not own["context_length"]:
+        own["context_length"] = f"{stanza.context:,} tokens"
+    price = stanza.price
+    return Described(
+        model=model,
+        **own,
+        price_input=price and price.input,
+        price_output=price and price.output,
+        price_date=price and price.date.isoformat(),
+        more=facts,
     )
 
 

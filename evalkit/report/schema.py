@@ -30,6 +30,23 @@ class Answered(Row):
     dollars: float | None = Field(description="of all rows; null where none tells its cost")
 
 
+class Described(Row):
+    """What the catalogue says of one model, word for word; null: it does not say."""
+
+    model: str
+    training_data: str | None
+    training_data_size: str | None
+    training_cost: str | None
+    context_length: str | None
+    licence: str | None
+    memory: str | None = Field(description="that it takes, on the GPU or without one")
+    price_input: float | None = Field(description="dollars for a million tokens")
+    price_output: float | None = Field(description="dollars for a million tokens")
+    price_date: str | None = Field(description="when the price was read")
+    source: str | None = Field(description="where the facts stand")
+    more: dict[str, str] = Field(description="other facts, by name")
+
+
 class Judged(Row):
     """What one judge gave with one prompt."""
 
@@ -327,6 +344,7 @@ class Results(BaseModel):
     dollars: float | None = Field(description="of all calls whose cost is known; null: none is")
     answers: list[Answered]
     reviews: list[Judged]
+    described: list[Described] = Field(description="models that the catalogue knows facts of")
     judge_card: list[JudgeCard]
     judge_by_category: list[JudgeInCategory]
     agreement: list[Agreement] = Field(description="[] with fewer than two judges")

@@ -1,4 +1,4 @@
-"""The page's parts: each a function Results -> Section or None, in the order of SECTIONS.
+"""The page's parts: each a function Evidence -> Section or None, in the order of SECTIONS.
 
 A section decides what is said and which rows it takes; its template in templates/ decides how it
 looks. A section that has nothing to say is None and leaves no heading behind.
@@ -9,9 +9,13 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from math import log
 from typing import Any, TypeVar
+from urllib.parse import quote
 
 from evalkit.errors import count
+from evalkit.records import Question
 from evalkit.report import charts, words
+from evalkit.report.evidence import Evidence
+from evalkit.report.explorer import Explorer, embedded
 from evalkit.report.schema import (
     Canaries,
     JudgeInCategory,
@@ -35,8 +39,9 @@ class Section:
     values: dict[str, Any] = field(default_factory=dict)
 
 
-def verdict(results: Results) -> Section:
+def verdict(evidence: Evidence) -> Section:
     """The sentence, the other models, and how far all of it can be trusted."""
+    results = evidence.results
     others = []
     for judge, prompt in results.judgings:
         first = words.headline(results, judge, prompt)
@@ -46,8 +51,9 @@ def verdict(results: Results) -> Section:
     return Section("verdict", "The verdict", values)
 
 
-def chart(results: Results) -> Section | None:
+def chart(evidence: Evidence) -> Section | None:
     """The percentages and, beside them, the win rates: the two can tell opposite stories."""
+    results = evidence.results
     drawn = [
         {
             "judge": drawing.judge,
@@ -61,8 +67,9 @@ def chart(results: Results) -> Section | None:
     return Section("chart", title, {"drawn": drawn}) if drawn else None
 
 
-def pairs(results: Results) -> Section | None:
+def pairs(evidence: Evidence) -> Section | None:
     """Win, tie, loss, totals and intervals of each pair."""
+    results = evidence.results
     if not results.pairs:
         return None
     ordered = sorted(
@@ -77,8 +84,9 @@ def pairs(results: Results) -> Section | None:
     return Section("pairs", "Pairs", values)
 
 
-def categories(results: Results) -> Section | None:
+def categories(evidence: Evidence) -> Section | None:
     """Each pair by category, where the gap is widest first; few tables with the baseline open."""
+    results = evidence.results
     if not results.by_category:
         return None
     groups: dict[tuple[str, ...], list[PairInCategory]] = {}
@@ -116,8 +124,9 @@ def _by_gap(results: Results, rows: list[PairInCategory]) -> _ByGap:
     return _ByGap(pair, sorted(rows, key=lambda row: ahead * (row.sum_b - row.sum_a)), sure)
 
 
-def leaderboard(results: Results) -> Section | None:
+def leaderboard(evidence: Evidence) -> Section | None:
     """All models in one order, with how far each place is sure."""
+    results = evidence.results
     if not results.leaderboard and not results.unranked:
         return None
     values = {
@@ -128,8 +137,9 @@ def leaderboard(results: Results) -> Section | None:
     return Section("leaderboard", "Leaderboard", values)
 
 
-def length(results: Results) -> Section | None:
+def length(evidence: Evidence) -> Section | None:
     """The win rates at equal lengths, beside the plain ones."""
+    results = evidence.results
     if not any(row.win_rate is not None for row in results.length_controlled):
         return None
     rows = [
@@ -138,8 +148,9 @@ def length(results: Results) -> Section | None:
     return Section("length", "At equal lengths", {"rows": rows, "judges": _several(results)})
 
 
-def judge(results: Results) -> Section | None:
+def judge(evidence: Evidence) -> Section | None:
     """How far the judge itself can be trusted: its report card, its peers, and the canaries."""
+    results = evidence.results
     if not results.judge_card:
         return None
     values = {
@@ -151,22 +162,74 @@ def judge(results: Results) -> Section | None:
     return Section("judge", "The judge", values)
 
 
-def answers(results: Results) -> Section | None:
+def models(evidence: Evidence) -> Section | None:
+    """What the models are, as far as the catalogue says: data, cost, licence, context, memory."""
+    described = evidence.results.described
+    columns = [name for name in words.FACTS if any(getattr(row, name) for row in described)]
+    priced = any(row.price_input is not None for row in described)
+    if not columns and not priced:
+        return None
+    values = {"columns": columns, "words": words.FACTS, "priced": priced}
+    return Section("models", "What the models are", values)
+
+
+def explorer(evidence: Evidence) -> Section | None:
+    """Every question with its answers and reviews, listed here, opened by the page's script."""
+    if not evidence.answers and not evidence.reviews:
+        return None
+    rows = Explorer(evidence)
+    lines = [_Line.of(rows, question) for question in evidence.questions]
+    data = {**rows.data(), "pair": words.headline_pair(evidence.results)}
+    values = {
+        "lines": lines,
+        "rows": embedded(data),
+        "redacted": evidence.redacted,
+        "signs": words.SIGNS,
+    }
+    return Section("explorer", "Every question", values)
+
+
+@dataclass(frozen=True)
+class _Line:
+    """A question as the list names it."""
+
+    address: str
+    text: str
+    category: str
+    words: list[str]
+    spoken: str
+
+    @classmethod
+    def of(cls, rows: Explorer, question: Question) -> "_Line":
+        outcomes = [met.word for met in rows.met.get(question.id, ())]
+        counted = (f"{word} {outcomes.count(word)}" for word in dict.fromkeys(outcomes))
+        return cls(
+            f"q={quote(question.id)}",
+            rows.first_line(question),
+            question.category,
+            outcomes,
+            ", ".join(counted) or "not judged",
+        )
+
+
+def answers(evidence: Evidence) -> Section | None:
     """What can be seen of the answers without a judge."""
+    results = evidence.results
     if not results.detectors:
         return None
     return Section("answers", "The answers", {"limits": words.DETECTORS})
 
 
-def method(results: Results) -> Section:
+def method(evidence: Evidence) -> Section:
     """How it was done, and the command that makes this page again."""
+    results = evidence.results
     command = f"evalkit report --bank {shlex.quote(results.bank)}"
     if results.baseline:
         command += f" --baseline {shlex.quote(results.baseline)}"
     return Section("method", "How it was done", {"command": command})
 
 
-SECTIONS: tuple[Callable[[Results], Section | None], ...] = (
+SECTIONS: tuple[Callable[[Evidence], Section | None], ...] = (
     verdict,
     chart,
     pairs,
@@ -174,7 +237,9 @@ SECTIONS: tuple[Callable[[Results], Section | None], ...] = (
     leaderboard,
     length,
     judge,
+    models,
     answers,
+    explorer,
     method,
 )
 

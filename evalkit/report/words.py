@@ -38,6 +38,19 @@ CANARIES = {
 """What the right verdict of each kind of canary is."""
 
 
+SIGNS = {"won": "▲", "tied": "●", "lost": "▼", "unreadable": "?"}
+"""How a model did on a question, as a shape."""
+
+FACTS = {
+    "training_data": "training data",
+    "training_data_size": "its size",
+    "training_cost": "training cost",
+    "context_length": "context",
+    "memory": "memory",
+    "licence": "licence",
+}
+"""The heading of each fact's column."""
+
 DETECTORS = {
     "identical": "repeats",
     "judge_talk": "to a judge",
@@ -151,6 +164,15 @@ def headline(results: Results, judge: str, prompt: str) -> RelativeScore | None:
     """The best model that met the baseline itself; a chained one only where there is no other."""
     scores = [s for s in results.scores(judge, prompt) if s.model != results.baseline]
     return min(scores, key=lambda s: bool(s.via), default=None)
+
+
+def headline_pair(results: Results) -> tuple[str, str] | None:
+    """The two models that the first verdict is about, the baseline first."""
+    for judging in results.judgings:
+        score = headline(results, *judging)
+        if score is not None and results.pair(score, results.baseline, score.model):
+            return str(results.baseline), score.model
+    return next(((pair.a, pair.b) for pair in results.pairs), None)
 
 
 def _verdict(results: Results, judge: str, prompt: str) -> str:

@@ -1,0 +1,28 @@
+"""What the page is made from: the numbers, and the rows that stand behind them."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import pandas as pd
+
+from evalkit.prompts import JudgePrompt
+from evalkit.records import Answer, Question, Review
+from evalkit.report.schema import Results
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """All that a section may show. Rows that do not count are not in it."""
+
+    results: Results
+    questions: tuple[Question, ...] = ()
+    answers: tuple[Answer, ...] = ()
+    """Those that stand, the first sample of each."""
+    reviews: tuple[Review, ...] = ()
+    """Those that stand, canaries included."""
+    battles: pd.DataFrame = field(default_factory=pd.DataFrame)
+    """As `stats.battles` gives them."""
+    prompts: Mapping[str, JudgePrompt] = field(default_factory=dict)
+    """What the judges are told, by name, as it stands now."""
+    redacted: bool = False
+    """Leave out what was asked and said: hashes stand in its place."""

@@ -1,0 +1,238 @@
+"""Every question with its answers and reviews, as data for the page's script.
+
+The script picks and shows; what it shows is made here: outcomes by `stats`, texts by `markup`.
+"""
+
+import base64
+import gzip
+import json
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from math import isnan, nan
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from evalkit.escape import spelled
+from evalkit.judge.filling import filled
+from evalkit.judge.showings import Showing
+from evalkit.records import Answer, Bought, Question, Review, short_hash
+from evalkit.report.evidence import Evidence
+from evalkit.report.markup import html
+from evalkit.stats.battles import BY_RULE, PAIR, by_question
+
+PACKED_FROM = 500_000  # characters of JSON; more are compressed
+RAW_FROM = 20_000  # characters of an answer; a longer one is shown as it is, without markdown
+FIRST_LINE = 140  # characters of a question in the list
+
+WON, TIED, LOST = "won", "tied", "lost"
+ITEM = [*PAIR, "question"]
+
+
+@dataclass(frozen=True)
+class Met:
+    """Two models on one question, by one judge with one prompt."""
+
+    judging: int
+    """Place of judge and prompt among those of the page."""
+    a: str
+    b: str
+    outcome: float | None
+    """b's, as in `stats.battles`; None: no verdict can be read."""
+    gap: float
+    """b's mean score minus a's."""
+    flipped: bool
+    """The two orders name different winners, or one a winner and the other a tie."""
+    by_rule: bool
+    """Both gave the same answer, and no judge was asked."""
+
+    @property
+    def word(self) -> str:
+        """`won`, `tied`, `lost` or `unreadable`: how b did."""
+        if self.outcome is None:
+            return "unreadable"
+        return WON if self.outcome > 0.5 else LOST if self.outcome < 0.5 else TIED
+
+
+@dataclass(frozen=True)
+class Explorer:
+    """The rows of some evidence by question."""
+
+    evidence: Evidence
+
+    @cached_property
+    def met(self) -> dict[str, list[Met]]:
+        """Question id -> every pair on it."""
+        table = self.evidence.battles
+        if not len(table):
+            return {}
+        judgings = {each: n for n, each in enumerate(self.judgings)}
+        means = by_question(table)
+        outcomes = dict(zip(_keys(means), means["outcome"], strict=True))
+        gaps = dict(zip(_keys(means), means["score_b"] - means["score_a"], strict=True))
+        orders = table.groupby([*ITEM, "order"])["outcome"].mean().dropna()
+        winners = np.sign(orders - 0.5).groupby(ITEM).nunique().to_dict()
+        ruled = set(_keys(table[table["order"] == BY_RULE]))
+        found: dict[str, list[Met]] = defaultdict(list)
+        for key in dict.fromkeys(_keys(table)):
+            judge, prompt, a, b, question = key
+            gap = gaps.get(key, nan)
+            met = Met(
+                judging=judgings[judge, prompt],
+                a=a,
+                b=b,
+                outcome=outcomes.get(key),
+                gap=0.0 if isnan(gap) else gap,
+                flipped=winners.get(key, 0) > 1,
+                by_rule=key in ruled,
+            )
+            found[question].append(met)
+        return found
+
+    @cached_property
+    def judgings(self) -> list[tuple[str, str]]:
+        """Judge and prompt of every review."""
+        return sorted({(review.judge, review.prompt) for review in self.evidence.reviews})
+
+    def first_line(self, question: Question) -> str:
+        """How a list names a question."""
+        if self.evidence.redacted:
+            return short_hash(question.turns)
+        text = " ".join(question.turns[0].split())
+        return text if len(text) <= FIRST_LINE else f"{text[:FIRST_LINE].rstrip()}…"
+
+    def data(self) -> dict[str, Any]:
+        """All of it, as page.js reads it: lists by question, in the order of the bank."""
+        evidence = self.evidence
+        answers: dict[str, dict[str, Answer]] = defaultdict(dict)
+        for answer in evidence.answers:
+            answers[answer.question][answer.model] = answer
+        reviews: dict[str, list[Review]] = defaultdict(list)
+        for review in evidence.reviews:
+            if review.canary is None:
+                reviews[review.question].append(review)
+        return {
+            "bank": evidence.results.bank,
+            "baseline": evidence.results.baseline,
+            "redacted": evidence.redacted,
+            "models": evidence.results.models,
+            "judgings": self.judgings,
+            "questions": [
+                {
+                    **self._asked(question),
+                    "answers": {m: self._answer(a) for m, a in answers[question.id].items()},
+                    "met": [_met(each) for each in self.met.get(question.id, ())],
+                    "reviews": [self._review(each) for each in reviews[question.id]],
+                    "told": self._told(question, reviews[question.id]),
+                }
+                for question in evidence.questions
+            ],
+        }
+
+    def _asked(self, question: Question) -> dict[str, Any]:
+        own = {"id": question.id, "category": question.category, "hash": short_hash(question.turns)}
+        if self.evidence.redacted:
+            return own
+        return {
+            **own,
+            "turns": list(map(spelled, question.turns)),
+            "reference": list(map(spelled, question.reference)),
+            "checklist": list(map(spelled, question.checklist)),
+        }
+
+    def _answer(self, answer: Answer) -> dict[str, Any]:
+        texts = [] if self.evidence.redacted else answer.turns
+        long = sum(map(len, answer.turns)) > RAW_FROM
+        return {
+            "turns": [{"raw": spelled(t), **({} if long else {"html": html(t)})} for t in texts],
+            "characters": sum(map(len, answer.turns)),
+            "empty": not any(turn.strip() for turn in answer.turns),
+            "hash": answer.hash,
+            **_bought(answer),
+        }
+
+    def _review(self, review: Review) -> dict[str, Any]:
+        told = {
+            "rung": review.rung,
+            "flags": review.flags,
+            "unreadable": review.unreadable,
+            "prompt_hash": review.prompt_hash,
+            "cut": review.cut,
+        }
+        if not self.evidence.redacted:
+            told |= {"text": spelled(review.text), "reasoning": spelled(review.reasoning or "")}
+        return {
+            "judging": self.judgings.index((review.judge, review.prompt)),
+            "shown": review.shown,
+            "scores": review.scores,
+            **_said(told),
+            **_bought(review),
+        }
+
+    def _told(self, question: Question, reviews: Iterable[Review]) -> dict[str, list[Any]]:
+        """Prompt -> what its judge was told of this question, with marks where answers stood.
+
+        Only where the prompt that stands now is the one that was used.
+        """
+        if self.evidence.redacted:
+            return {}
+        found = {}
+        for review in reviews:
+            prompt = self.evidence.prompts.get(review.prompt)
+            if review.prompt in found or prompt is None or review.prompt_hash is None:
+                continue
+            places = range(1, len(review.shown) + 1)
+            marks = tuple((f"⟨answer {n}⟩",) * len(question.turns) for n in places)
+            request = filled(prompt, Showing(question, review.shown, marks)).request
+            found[review.prompt] = [[m.role, spelled(m.text)] for m in request.messages]
+        return found
+
+
+def _keys(table: pd.DataFrame) -> list[tuple[str, ...]]:
+    return list(table[ITEM].itertuples(index=False, name=None))
+
+
+def _met(met: Met) -> list[Any]:
+    return [met.judging, met.a, met.b, met.word, round(met.gap, 4), met.flipped, met.by_rule]
+
+
+def _bought(row: Bought) -> dict[str, Any]:
+    told = {
+        "asked": row.asked,
+        "served": row.served,
+        "sample": row.sample,
+        "finish_reason": row.finish_reason,
+        "sampling": row.sampling,
+        "tokens": row.usage and row.usage.output,
+        "dollars": row.dollars,
+        "time": row.time,
+    }
+    return _said(told)
+
+
+def _said(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The values that say something; the script takes one that is not there for nothing."""
+    return {name: value for name, value in values.items() if value not in (None, (), 0, "", {})}
+
+
+@dataclass(frozen=True)
+class Embedded:
+    """Data as the text of a script element that is no script."""
+
+    text: str
+    packed: bool
+    """It is gzip in base64, not JSON."""
+
+
+def embedded(data: dict[str, Any]) -> Embedded:
+    """JSON that cannot end the element it stands in, compressed where it is large."""
+    text = json.dumps(data, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    if len(text) > PACKED_FROM:
+        packed = gzip.compress(text.encode("utf-8", "replace"), 9, mtime=0)
+        return Embedded(base64.b64encode(packed).decode(), True)
+    for sign in "<>&\u2028\u2029":
+        text = text.replace(sign, f"\\u{ord(sign):04x}")
+    return Embedded(text, False)
