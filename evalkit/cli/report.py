@@ -1,6 +1,7 @@
 """evalkit report: the tables, the charts, the page."""
 
 import webbrowser
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -35,6 +36,7 @@ SAMPLE = "sample"
 @click.option("--open", "open_page", is_flag=True, help="Open the page in a browser.")
 @click.option("--csv", "as_csv", is_flag=True, help="Also write the pairs as CSV.")
 @click.option("--raw", is_flag=True, help="CSV cells as they are, also those like formulas.")
+@click.option("--redact", is_flag=True, help="A page without questions, answers, reviews.")
 @click.option("--png", is_flag=True, help="Also write the chart as a picture.")
 @on_bought_rows
 @on_a_workspace
@@ -45,6 +47,7 @@ def report(
     open_page: bool,
     as_csv: bool,
     raw: bool,
+    redact: bool,
     png: bool,
     category_default: str | None,
     repair: bool,
@@ -60,7 +63,7 @@ def report(
     bank = only_bank(workspace) if bank is None else bank
     if repair:
         workspace.repair(bank)
-    found = found_in(workspace, bank, baseline, category_default)
+    found = replace(found_in(workspace, bank, baseline, category_default), redacted=redact)
 
     files = write(workspace, found, as_csv=as_csv, raw=raw, png=png)
     tell(workspace)

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from evalkit.escape import spelled
+from evalkit.escape import spelled, visible
 from evalkit.judge.filling import filled
 from evalkit.judge.showings import Showing
 from evalkit.records import Answer, Bought, Question, Review, short_hash
@@ -115,15 +115,17 @@ class Explorer:
             if review.canary is None:
                 reviews[review.question].append(review)
         return {
-            "bank": evidence.results.bank,
-            "baseline": evidence.results.baseline,
+            "bank": visible(evidence.results.bank),
+            "baseline": visible(evidence.results.baseline or ""),
             "redacted": evidence.redacted,
-            "models": evidence.results.models,
-            "judgings": self.judgings,
+            "judgings": [list(map(visible, each)) for each in self.judgings],
             "questions": [
                 {
                     **self._asked(question),
-                    "answers": {m: self._answer(a) for m, a in answers[question.id].items()},
+                    "answers": {
+                        visible(model): self._answer(answer)
+                        for model, answer in answers[question.id].items()
+                    },
                     "met": [_met(each) for each in self.met.get(question.id, ())],
                     "reviews": [self._review(each) for each in reviews[question.id]],
                     "told": self._told(question, reviews[question.id]),
@@ -133,7 +135,8 @@ class Explorer:
         }
 
     def _asked(self, question: Question) -> dict[str, Any]:
-        own = {"id": question.id, "category": question.category, "hash": short_hash(question.turns)}
+        names = {"id": visible(question.id), "category": visible(question.category)}
+        own = {**names, "hash": short_hash(question.turns)}
         if self.evidence.redacted:
             return own
         return {
@@ -166,7 +169,7 @@ class Explorer:
             told |= {"text": spelled(review.text), "reasoning": spelled(review.reasoning or "")}
         return {
             "judging": self.judgings.index((review.judge, review.prompt)),
-            "shown": review.shown,
+            "shown": list(map(visible, review.shown)),
             "scores": review.scores,
             **_said(told),
             **_bought(review),
@@ -196,13 +199,14 @@ def _keys(table: pd.DataFrame) -> list[tuple[str, ...]]:
 
 
 def _met(met: Met) -> list[Any]:
-    return [met.judging, met.a, met.b, met.word, round(met.gap, 4), met.flipped, met.by_rule]
+    names = visible(met.a), visible(met.b)
+    return [met.judging, *names, met.word, round(met.gap, 4), met.flipped, met.by_rule]
 
 
 def _bought(row: Bought) -> dict[str, Any]:
     told = {
         "asked": row.asked,
-        "served": row.served,
+        "served": row.served and visible(row.served),
         "sample": row.sample,
         "finish_reason": row.finish_reason,
         "sampling": row.sampling,

@@ -10,6 +10,7 @@ import hashlib
 import re
 from functools import cache
 from typing import Any
+from urllib.parse import urlencode
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
@@ -17,6 +18,7 @@ from markupsafe import Markup, escape
 from evalkit.escape import visible
 from evalkit.price import in_dollars
 from evalkit.report.evidence import Evidence
+from evalkit.report.schema import Comparison, PairInCategory
 from evalkit.report.sections import SECTIONS
 from evalkit.report.words import certain, interval, percent
 
@@ -64,6 +66,7 @@ def _environment() -> Environment:
     )
     environment.filters |= {"percent": percent, "interval": _interval, "number": _number}
     environment.filters |= {"shortened": _shortened, "verbatim": _verbatim, "dollars": in_dollars}
+    environment.filters |= {"rows": _rows}
     environment.filters |= {"certain": certain, "decimals": _decimals, "whole": _whole}
     return environment
 
@@ -90,6 +93,14 @@ def _shortened(text: str) -> str:
     if len(text) <= LONGEST_HEADING:
         return text
     return f"{text[: LONGEST_HEADING - 20]}… ({len(text):,} characters)"
+
+
+def _rows(pair: Comparison, outcome: str) -> str:
+    """Where the page's explorer shows the rows behind a count; as page.js reads it."""
+    told = {"a": visible(pair.a), "b": visible(pair.b), "f": outcome}
+    if isinstance(pair, PairInCategory):
+        told["c"] = visible(pair.category)
+    return f"#{urlencode(told)}"
 
 
 def _interval(bounds: tuple[float | None, float | None], times: float = 100) -> str:

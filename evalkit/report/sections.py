@@ -9,9 +9,10 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from math import log
 from typing import Any, TypeVar
-from urllib.parse import quote
+from urllib.parse import urlencode
 
 from evalkit.errors import count
+from evalkit.escape import visible
 from evalkit.records import Question
 from evalkit.report import charts, words
 from evalkit.report.evidence import Evidence
@@ -179,7 +180,8 @@ def explorer(evidence: Evidence) -> Section | None:
         return None
     rows = Explorer(evidence)
     lines = [_Line.of(rows, question) for question in evidence.questions]
-    data = {**rows.data(), "pair": words.headline_pair(evidence.results)}
+    pair = words.headline_pair(evidence.results)
+    data = {**rows.data(), "pair": pair and list(map(visible, pair))}
     values = {
         "lines": lines,
         "rows": embedded(data),
@@ -204,7 +206,7 @@ class _Line:
         outcomes = [met.word for met in rows.met.get(question.id, ())]
         counted = (f"{word} {outcomes.count(word)}" for word in dict.fromkeys(outcomes))
         return cls(
-            f"q={quote(question.id)}",
+            urlencode({"q": visible(question.id)}),
             rows.first_line(question),
             question.category,
             outcomes,
