@@ -7,6 +7,7 @@ address that no page may ask for.
 BEACON = "http://127.0.0.1:9/beacon"
 RUN = "document.documentElement.dataset.ran='yes'"
 
+# ruff: noqa: E501
 TEXTS = {
     # elements that run
     "script": f"<script>{RUN}</script>",

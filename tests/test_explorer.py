@@ -5,7 +5,7 @@ import re
 import threading
 from dataclasses import replace
 from functools import cache
-from http.server import BaseHTTPRequestHandler, HTTPServer
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs
 
 import pytest
@@ -67,7 +67,7 @@ def opened(show):  # noqa: F811
         tab = show(page(made(**more)))
         if hash_:
             tab.evaluate("hash => { location.hash = hash }", hash_)
-        tab.wait_for_selector("#explorer.ready .card h3, #explorer.ready .card p")
+        tab.wait_for_selector("#explorer.ready .reading h3, #explorer.ready .reading p")
         tab.wait_for_timeout(50)
         return tab
 
@@ -92,7 +92,7 @@ def state(tab):
 
 def test_a_question_stands_beside_its_answers_and_its_reviews(opened):
     tab = opened("#q=q0&a=base&b=open")
-    assert "What is q0?" in tab.inner_text(".card .asked")
+    assert "What is q0?" in tab.inner_text(".reading .asked")
     sides = tab.locator(".sides article")
     assert [each.locator("h4 span").first.inner_text() for each in sides.all()] == ["base", "open"]
     assert "An answer of open." in sides.nth(1).inner_text()
@@ -177,7 +177,7 @@ def test_the_address_brings_back_what_is_seen(opened):
     assert state(tab) == {"q": "q3", "a": "base", "b": "open", "f": "tied"}
     again = opened(there)
     assert listed(again) == ["q2", "q3"]
-    assert "What is q3?" in again.inner_text(".card")
+    assert "What is q3?" in again.inner_text(".reading")
 
 
 def test_a_count_in_a_table_leads_to_its_questions(opened):
@@ -219,12 +219,13 @@ def test_keys_do_what_the_list_of_keys_says(opened):
     assert not tab.locator("dialog").is_visible()
 
 
-def test_a_star_and_its_note_stay_in_this_browser_and_can_be_taken_out(opened):
+def test_a_star_and_its_note_stay_in_this_browser_and_can_be_taken_out(opened, show):  # noqa: F811
     tab = opened("#q=q1&a=base&b=open")
     tab.keyboard.press("s")
     tab.fill(".note", "a good one")
     tab.reload()
-    tab.wait_for_selector(".ready .card h3")
+    show.heard.clear()
+    tab.wait_for_selector(".ready .reading h3")
     assert tab.input_value(".note") == "a good one"
     tab.locator("[data-f=starred]").click()
     assert listed(tab) == ["q1"]
@@ -233,7 +234,6 @@ def test_a_star_and_its_note_stay_in_this_browser_and_can_be_taken_out(opened):
     row = json.loads(download.value.path().read_text())
     assert row == {"bank": "bank", "question": "q1", "note": "a good one", "pair": ["base", "open"]}
     tab.evaluate("localStorage.clear()")
-    tab.context.storage_state()
 
 
 def test_what_the_judge_saw_is_there_or_said_to_be_unknown(show):  # noqa: F811
@@ -243,7 +243,8 @@ def test_what_the_judge_saw_is_there_or_said_to_be_unknown(show):  # noqa: F811
     prompt = JudgePrompt.model_validate(
         {
             "description": "d", "shows": 2, "parser": "pair_scores", "system": "You judge.",
-            "template": "{{ turns[0].question }} A: {{ answers[0][0] }} B: {{ answers[1][0] }}",
+            "template": "{{ turns[0].question }} {{ fence }} A: {{ answers[0][0] }} {{ fence }} "
+            "B: {{ answers[1][0] }} {{ fence }}",
             "repair": "scores?", "rubrics": {"writing": "r", "math": "r"},
         }
     )  # fmt: skip
@@ -257,7 +258,7 @@ def test_what_the_judge_saw_is_there_or_said_to_be_unknown(show):  # noqa: F811
     tab.wait_for_timeout(50)
     tab.keyboard.press("p")
     words = tab.locator(".review").inner_text()
-    assert "What is q1? A: ⟨answer 1⟩ B: ⟨answer 2⟩" in words
+    assert "What is q1?" in words and "A: ⟨answer 1⟩" in words and "B: ⟨answer 2⟩" in words
     assert "judge-0613" in words and basis(prompt, asked[0]) in words
     tab.keyboard.press("j")
     assert "Another tool asked" in tab.locator(".review").inner_text()
@@ -285,7 +286,7 @@ def test_a_redacted_page_holds_no_word_of_questions_answers_and_reviews(opened):
     assert all(text in whole and text not in redacted for text in words)
     assert short_hash(("What is q1?",)) in redacted
     tab = opened("#q=q1&a=base&b=open", redacted=True)
-    card = tab.inner_text(".card")
+    card = tab.inner_text(".reading")
     assert made().answers[0].hash in tab.content() and "left out; its hash is" in card
     assert tab.locator(".sides .score").nth(0).inner_text() == "4 · 5"
 
@@ -330,21 +331,19 @@ def beacon():
             self.send_response(204)
             self.end_headers()
 
-        do_POST = do_GET
-
         def log_message(self, *_):
             pass
 
-    server = HTTPServer(("127.0.0.1", 0), Handler)
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield asked, f"http://127.0.0.1:{server.server_port}"
     server.shutdown()
     server.server_close()
 
 
-def through_all(tab):
-    """Open each question's card, rendered and raw, with everything unfolded."""
-    for n in range(len(TEXTS)):
+def through_all(tab, but=()):
+    """Open each question, with everything unfolded."""
+    for n in (n for n, name in enumerate(TEXTS) if name not in but):
         tab.evaluate("q => { location.hash = `#q=${q}` }", f"q{n}")
         tab.wait_for_timeout(5)
         tab.evaluate(
@@ -365,7 +364,9 @@ def test_nothing_in_a_hostile_text_runs_or_leaves_and_all_of_it_is_shown(show, b
         text = list(TEXTS.values())[n].replace(BEACON, server)
         assert raw.text_content() == spelled(text).replace("\r", "\n"), list(TEXTS)[n]
         tab.keyboard.press("r")
-        found = set(tab.locator(".card *").evaluate_all("all => all.map(each => each.localName)"))
+        found = set(
+            tab.locator(".reading *").evaluate_all("all => all.map(each => each.localName)")
+        )
         own = {
             "header",
             "h3",
@@ -383,6 +384,29 @@ def test_nothing_in_a_hostile_text_runs_or_leaves_and_all_of_it_is_shown(show, b
     assert tab.evaluate("document.documentElement.dataset.ran") is None
     assert show.heard == []
     assert asked == []
+
+
+NAVIGATES = ("refresh",)
+"""What no policy of a page can forbid: the sanitizer and the script each do."""
+
+
+def test_the_script_lets_nothing_through_that_the_sanitizer_would_have_stopped(
+    show,  # noqa: F811
+    beacon,
+    monkeypatch,
+):
+    asked, server = beacon
+    monkeypatch.setattr(explorer, "html", lambda text: text)
+    tab = show(page(hostile()).replace(BEACON, server))
+    for _ in through_all(tab):
+        assert tab.locator(".sides [onerror], .sides [style], .sides script").count() == 0
+    assert tab.evaluate("document.documentElement.dataset.ran") is None
+    assert left(show.heard) == [] and asked == []
+
+
+def left(heard):
+    """What ran or left, of what a page did; that the policy had to stop something is no fault."""
+    return [each for each in heard if each.startswith(("request: http", "dialog", "error"))]
 
 
 def test_the_policy_stops_them_where_no_sanitizer_does(show, beacon, monkeypatch):  # noqa: F811
@@ -405,20 +429,17 @@ def test_the_policy_stops_them_where_no_sanitizer_does(show, beacon, monkeypatch
     html = page(hostile()).replace(BEACON, server)
 
     tab = show(html)
-    for _ in through_all(tab):
+    for _ in through_all(tab, NAVIGATES):
         pass
     assert tab.evaluate("document.documentElement.dataset.ran") is None
-    left = [each for each in show.heard if each.startswith(("request: http", "dialog"))]
-    assert left == [] and asked == []
+    assert left(show.heard) == [] and asked == []
     assert any("violation of script-src" in each for each in show.heard)
     assert any("violation of img-src" in each for each in show.heard)
 
     tab = show(html.replace("Content-Security-Policy", "X-Nothing"))
-    for _ in through_all(tab):
-        if tab.evaluate("document.documentElement.dataset.ran") or asked:
-            break
+    next(through_all(tab))
     tab.wait_for_timeout(200)
-    assert tab.evaluate("document.documentElement.dataset.ran") == "yes" or asked
+    assert tab.evaluate("document.documentElement.dataset.ran") == "yes"
 
 
 @pytest.mark.parametrize("name", TEXTS)
@@ -436,8 +457,9 @@ def test_a_hostile_text_becomes_harmless_html(name):
 
 def test_markdown_is_rendered_as_people_write_it():
     made = markup.html(
-        "# Title\n\n**bold** and *thin* `code`\n\n- one\n- two\n\n| a | b |\n|---|---|\n| 1 | 2 |\n\n"
-        "```python\ndef f():  # why\n    return 'x'\n```\n\n[text](https://a.b/c) ![alt](http://a.b/c.png)"
+        "# Title\n\n**bold** and *thin* `code`\n\n- one\n- two\n\n"
+        "| a | b |\n|---|---|\n| 1 | 2 |\n\n```python\ndef f():  # why\n    return 'x'\n```\n\n"
+        "[text](https://a.b/c) ![alt](http://a.b/c.png)"
     )
     for part in (
         "<h5>Title</h5>", "<strong>bold</strong>", "<em>thin</em>", "<code>code</code>",
@@ -451,13 +473,13 @@ def test_markdown_is_rendered_as_people_write_it():
 
 def test_large_data_are_packed_and_read_the_same(show, monkeypatch):  # noqa: F811
     plain = show(page(made()))
-    plain.wait_for_selector(".ready .card h3")
+    plain.wait_for_selector(".ready .reading h3")
     cards = plain.inner_text("#explorer")
     monkeypatch.setattr(explorer, "PACKED_FROM", 10)
     html = page(made())
     assert '<script id="rows" type="application/octet-stream">H4sI' in html
     packed = show(html)
-    packed.wait_for_selector(".ready .card h3")
+    packed.wait_for_selector(".ready .reading h3")
     assert packed.inner_text("#explorer") == cards
     assert show.heard == []
 

@@ -16,7 +16,7 @@
     : await unpacked(source.textContent));
   const byId = new Map(data.questions.map((question, place) => [question.id, place]));
   const lines = [...room.querySelectorAll(".questions li")];
-  const card = room.querySelector(".card");
+  const card = room.querySelector(".reading");
   const tools = room.querySelector(".tools");
 
   async function unpacked(text) {
