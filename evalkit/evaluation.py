@@ -73,7 +73,9 @@ class Evaluation(_Strict):
     """Of the orders and the canaries."""
     budget_usd: float | None = Field(None, ge=0)
     """Of answers and reviews together."""
-    outputs: list[Literal["csv", "png"]] = []
+    gate: dict[str, float] = {}
+    """Numbers that the results must come to, as `evalkit report --fail-under` takes them."""
+    outputs: list[Literal["csv", "md", "png"]] = []
     """Besides the page and its numbers."""
 
     @field_validator("models")
@@ -113,6 +115,8 @@ def _worded(value: Any) -> str:
         return "none"
     if isinstance(value, list):
         return ", ".join(map(_worded, value)) or "none"
+    if isinstance(value, dict):
+        return ", ".join(f"{name}>={least:g}" for name, least in value.items()) or "none"
     if isinstance(value, Chatbot):
         return value.name + (f" at {value.url}" if value.url else "")
     if isinstance(value, Judge):

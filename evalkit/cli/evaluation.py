@@ -49,9 +49,10 @@ def run(
 
     It goes on where it stopped, and a second run pays for nothing. --budget goes before the file's
     budget_usd; either is of answers and reviews together. --dry-run prints every setting with where
-    it comes from. Exit 1 while something is owed.
+    it comes from. Exit 1 while something is owed, or where its `gate` is not met.
     """
     from evalkit.evaluation import load, told
+    from evalkit.report.gates import Gate, shortfalls
 
     path = Path(file)
     evaluation = load(path)
@@ -71,16 +72,24 @@ def run(
         workspace.repair(evaluation.bank)
     questions = workspace.questions(evaluation.bank)
     questions = filed(workspace, evaluation.bank, questions, category_default)
-    made = _parts(given, workspace, catalog, evaluation, questions, limits)
+    asked = _asked(evaluation, catalog, questions)
+    gates = [Gate(name, least) for name, least in evaluation.gate.items()]
+    for gate in gates:
+        gate.check([model.name for model in asked.models])
+    made = _parts(given, workspace, catalog, evaluation, questions, asked, limits)
     files = [file for part in made.values() for file in part.files]
     code = max((part.code for part in made.values()), default=0)
     if not limits.dry_run and code < 2:
         found = report.found_in(workspace, evaluation.bank, evaluation.baseline, category_default)
-        outputs = {"as_csv": "csv" in evaluation.outputs, "png": "png" in evaluation.outputs}
-        pages = report.write(workspace, found, **outputs)
+        also = {f".{each}" for each in evaluation.outputs if each != "png"}
+        pages = report.write(workspace, found, also, png="png" in evaluation.outputs)
         files += pages
         report.tell_results(given, found.results)
         say(f"wrote {', '.join(map(str, pages))}")
+        short = shortfalls(found.results, gates)
+        code = max(code, 1) if short else code
+        for each in short:
+            say(str(each))
     tell(workspace)
     if given.as_json:
         parts = {verb: {"status": p.status, **p.values} for verb, p in made.items()}
@@ -96,14 +105,11 @@ def _parts(
     catalog: "Catalog",
     evaluation: "Evaluation",
     questions: "list[Question]",
+    asked: answer.Wanted,
     limits: "Limits",
 ) -> "dict[str, Outcome]":
     """Answers, then the reviews of each judge, until one of them cannot go on."""
-    made = {
-        "answer": answer.ask(
-            given, workspace, catalog, _asked(evaluation, catalog, questions), limits
-        )
-    }
+    made = {"answer": answer.ask(given, workspace, catalog, asked, limits)}
     for number, each in enumerate(evaluation.judges, 1):
         spent = sum(part.dollars for part in made.values())
         if max(part.code for part in made.values()) > 1:

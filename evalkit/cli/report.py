@@ -1,6 +1,7 @@
 """evalkit report: the tables, the charts, the page."""
 
 import webbrowser
+from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -36,17 +37,33 @@ SAMPLE = "sample"
 @click.option("--open", "open_page", is_flag=True, help="Open the page in a browser.")
 @click.option("--csv", "as_csv", is_flag=True, help="Also write the pairs as CSV.")
 @click.option("--raw", is_flag=True, help="CSV cells as they are, also those like formulas.")
+@click.option("--md", "as_markdown_file", is_flag=True, help="Also write the tables as Markdown.")
+@click.option("--markdown", is_flag=True, help="Print a summary in Markdown, for a CI run.")
+@click.option(
+    "--fail-under",
+    "gates",
+    metavar="GATE",
+    multiple=True,
+    help="Exit 1 unless it holds: 'vicuna-13b>=0.9', 'vicuna-13b.win_rate.low>=0.25', "
+    "'coverage>=0.97'.",
+)
 @click.option("--redact", is_flag=True, help="A page without questions, answers, reviews.")
 @click.option("--png", is_flag=True, help="Also write the chart as a picture.")
 @on_bought_rows
 @on_a_workspace
+@click.pass_context
 def report(
+    ctx: click.Context,
+    /,
     given: Everywhere,
     bank: str | None,
     baseline: str | None,
     open_page: bool,
     as_csv: bool,
     raw: bool,
+    as_markdown_file: bool,
+    markdown: bool,
+    gates: tuple[str, ...],
     redact: bool,
     png: bool,
     category_default: str | None,
@@ -54,27 +71,40 @@ def report(
 ) -> None:
     """Write reports/<bank>.html, one page that needs nothing else, and reports/<bank>.json.
 
-    The JSON file holds every number of the page; its schema is `evalkit.report.results.Results`.
+    The JSON file holds every number of the page; its schema is `evalkit.report.schema.Results`.
     Without --bank and without reviews of your own it shows the sample that comes with evalkit.
     """
     if raw and not as_csv:
         raise click.UsageError("--raw goes with --csv")
+    from evalkit.report.gates import Gate, shortfalls
+    from evalkit.report.summary import summary
+
+    wanted = [Gate.parse(each) for each in gates]
     workspace = open_workspace(given.folder)
     bank = only_bank(workspace) if bank is None else bank
     if repair:
         workspace.repair(bank)
     found = replace(found_in(workspace, bank, baseline, category_default), redacted=redact)
 
-    files = write(workspace, found, as_csv=as_csv, raw=raw, png=png)
+    short = shortfalls(found.results, wanted)
+    also = {ending for ending, on in ((".csv", as_csv), (".md", as_markdown_file)) if on}
+    files = write(workspace, found, also, raw=raw, png=png)
     tell(workspace)
     if given.as_json:
-        print_json("report", found.results.model_dump(mode="json"), files, f"open {files[0]}")
-    tell_results(given, found.results)
+        values = found.results.model_dump(mode="json") | {"gates": list(map(str, short))}
+        print_json("report", values, files, f"open {files[0]}", "gate" if short else "done")
+    elif markdown:
+        click.echo(summary(found.results), nl=False)
+    else:
+        tell_results(given, found.results)
     say(f"wrote {', '.join(map(str, files))}")
+    for each in short:
+        say(str(each))
     if open_page:
         open_in_browser(files[0])
-    else:
+    elif not short:
         say(f"Next: open {files[0]}, or run this again with --open")
+    ctx.exit(1 if short else 0)
 
 
 def tell_results(given: Everywhere, found: "Results") -> None:
@@ -119,21 +149,27 @@ def found_in(
 def write(
     workspace: "Workspace",
     found: "Evidence",
+    also: Collection[str] = (),
     *,
-    as_csv: bool = False,
     raw: bool = False,
     png: bool = False,
 ) -> "list[Path]":
-    """Write the page, the numbers, and what else is wanted; returns the files, the page first."""
+    """Write the page, the numbers, and what else is wanted; returns the files, the page first.
+
+    `also`: endings, of .csv and .md; `raw`: cells of the CSV as they are.
+    """
     from evalkit.report.page import page
     from evalkit.report.spreadsheet import spreadsheet
+    from evalkit.report.summary import tables
 
     results = found.results
     made: dict[str, str | bytes] = {
         ".html": page(found),
         ".json": results.model_dump_json(indent=1) + "\n",
     }
-    if as_csv:
+    if ".md" in also:
+        made[".md"] = tables(results)
+    if ".csv" in also:
         made[".csv"] = spreadsheet(results, raw=raw)
     if png:
         made |= _pictures(results)

@@ -201,11 +201,16 @@ def table(results: Results) -> str:
 
 def _scores(results: Results, judge: str, prompt: str) -> str:
     (reviews,) = (r.reviews for r in results.reviews if (r.judge, r.prompt) == (judge, prompt))
-    head = ("", f"% of {results.baseline}", *HEAD)
-    lines = [head, *(_line(results, score) for score in results.scores(judge, prompt))]
+    lines = aligned(score_lines(results, judge, prompt))
     cards = results.cards(judge, prompt)
-    said = [f"judged by {judge} with {prompt}, {reviews} reviews", *aligned(lines)]
+    said = [f"judged by {judge} with {prompt}, {reviews} reviews", *lines]
     return "\n".join([*said, *map(in_short, cards)])
+
+
+def score_lines(results: Results, judge: str, prompt: str) -> list[tuple[str, ...]]:
+    """The scores of one judging: the heading of each column, then a row a model."""
+    head = ("", f"% of {results.baseline}", *HEAD)
+    return [head, *(_line(results, score) for score in results.scores(judge, prompt))]
 
 
 def in_short(card: JudgeCard) -> str:
