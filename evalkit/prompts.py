@@ -96,6 +96,11 @@ class JudgePrompt(Prompt):
     reply_schema: dict[str, Any] | None = Field(None, alias="schema")
     """JSON schema of the reply, where the service holds a model to one."""
 
+    @property
+    def hash(self) -> str:
+        """`short_hash` of all that a judge is told, but for questions and answers."""
+        return short_hash([self.system, self.template, self.rubrics])
+
     @field_validator("parser")
     @classmethod
     def _known(cls, name: str) -> str:

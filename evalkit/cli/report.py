@@ -20,7 +20,7 @@ from evalkit.cli.verb import (
     say,
     tell,
 )
-from evalkit.errors import Missing
+from evalkit.errors import BadFile, BadPath, Fault, Missing, reason
 from evalkit.escape import visible
 
 if TYPE_CHECKING:
@@ -34,6 +34,7 @@ SAMPLE = "sample"
 @click.command(short_help="Make the tables, the charts and the page.")
 @click.option("--bank", help="Which bank; default: the only one that has reviews.")
 @click.option("--baseline", help="Whose score is 100%; default: ChatGPT where it takes part.")
+@click.option("--against", metavar="JSON", help="Tell what changed since that reports/<bank>.json.")
 @click.option("--open", "open_page", is_flag=True, help="Open the page in a browser.")
 @click.option("--csv", "as_csv", is_flag=True, help="Also write the pairs as CSV.")
 @click.option("--raw", is_flag=True, help="CSV cells as they are, also those like formulas.")
@@ -58,6 +59,7 @@ def report(
     given: Everywhere,
     bank: str | None,
     baseline: str | None,
+    against: str | None,
     open_page: bool,
     as_csv: bool,
     raw: bool,
@@ -76,16 +78,20 @@ def report(
     """
     if raw and not as_csv:
         raise click.UsageError("--raw goes with --csv")
+    from evalkit.report.changes import changes, told
     from evalkit.report.gates import Gate, shortfalls
     from evalkit.report.summary import summary
 
     wanted = [Gate.parse(each) for each in gates]
+    then = earlier(Path(against)) if against else None
     workspace = open_workspace(given.folder)
     bank = only_bank(workspace) if bank is None else bank
     if repair:
         workspace.repair(bank)
     found = replace(found_in(workspace, bank, baseline, category_default), redacted=redact)
-
+    if then is not None:
+        since = {"changes": changes(found.results, then), "changed": told(found.results, then)}
+        found = replace(found, results=found.results.model_copy(update=since))
     short = shortfalls(found.results, wanted)
     also = {ending for ending, on in ((".csv", as_csv), (".md", as_markdown_file)) if on}
     files = write(workspace, found, also, raw=raw, png=png)
@@ -144,6 +150,23 @@ def found_in(
         stanzas=open_catalog(workspace).stanzas,
         sample=workspace.is_shipped(bank) and bank == SAMPLE,
     )
+
+
+def earlier(path: Path) -> "Results":
+    """The numbers of an earlier run. Raises BadPath, and BadFile for what holds none."""
+    from pydantic import ValidationError
+
+    from evalkit.report.schema import Results
+
+    try:
+        return Results.model_validate_json(path.read_bytes())
+    except OSError as error:
+        raise BadPath(f"{path}: {reason(error)}") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"])) or "it"
+        what = f"no numbers of this evalkit's reports ({where}: {first['msg']})"
+        raise BadFile([Fault(str(path), what)]) from error
 
 
 def write(

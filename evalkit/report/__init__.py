@@ -9,6 +9,7 @@
     charts.py       numbers -> matplotlib -> SVG that a strict page may hold, or PNG
     page.py         Sections -> one self-contained HTML file
     summary.py      the verdict and the tables as Markdown
+    changes.py      what is not as it was in an earlier run
     gates.py        what a result must come to, for CI
     spreadsheet.py  the pairs as CSV
     templates/      the page's words, structure, styles and script

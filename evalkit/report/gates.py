@@ -17,7 +17,9 @@ from evalkit.errors import Missing, Unknown
 from evalkit.report.schema import Results
 
 COVERAGE = "coverage"
-_GATE = re.compile(r"\s*(?P<name>[^<>=]+?)\s*(?:>=|=)\s*(?P<least>[0-9]*\.?[0-9]+)(?P<percent>%?)\s*")
+_GATE = re.compile(
+    r"\s*(?P<name>[^<>=]+?)\s*(?:>=|=)\s*(?P<least>[0-9]*\.?[0-9]+)(?P<percent>%?)\s*"
+)
 
 
 @dataclass(frozen=True)

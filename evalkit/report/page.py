@@ -18,7 +18,7 @@ from markupsafe import Markup, escape
 from evalkit.escape import visible
 from evalkit.price import in_dollars
 from evalkit.report.evidence import Evidence
-from evalkit.report.schema import Comparison, PairInCategory
+from evalkit.report.schema import Change, Comparison, PairInCategory
 from evalkit.report.sections import SECTIONS
 from evalkit.report.words import certain, interval, percent
 
@@ -66,7 +66,7 @@ def _environment() -> Environment:
     )
     environment.filters |= {"percent": percent, "interval": _interval, "number": _number}
     environment.filters |= {"shortened": _shortened, "verbatim": _verbatim, "dollars": in_dollars}
-    environment.filters |= {"rows": _rows}
+    environment.filters |= {"rows": _rows, "one": _one}
     environment.filters |= {"certain": certain, "decimals": _decimals, "whole": _whole}
     return environment
 
@@ -101,6 +101,11 @@ def _rows(pair: Comparison, outcome: str) -> str:
     if isinstance(pair, PairInCategory):
         told["c"] = visible(pair.category)
     return f"#{urlencode(told)}"
+
+
+def _one(pair: Change, question: str) -> str:
+    """Where the page's explorer shows one question of a pair."""
+    return f"#{urlencode({'q': visible(question), 'a': visible(pair.a), 'b': visible(pair.b)})}"
 
 
 def _interval(bounds: tuple[float | None, float | None], times: float = 100) -> str:

@@ -29,6 +29,7 @@ from evalkit.report.schema import (
     Judged,
     JudgeInCategory,
     LengthControlled,
+    Outcomes,
     Pair,
     PairInCategory,
     Panel,
@@ -39,7 +40,7 @@ from evalkit.report.schema import (
     Strength,
 )
 from evalkit.stats import agreement, chains, rates
-from evalkit.stats.battles import battles, groups
+from evalkit.stats.battles import PAIR, battles, by_question, groups
 from evalkit.stats.bradley_terry import Unranked, leaderboard
 from evalkit.stats.canaries import canaries
 from evalkit.stats.detectors import detectors
@@ -102,7 +103,7 @@ def evidence(
         sample=sample,
         dollars=_dollars([*answers, *reviews]),
         answers=[_answered(model, answers, counted, categories) for model in models],
-        reviews=_judged(current, stale, reviews),
+        reviews=_judged(current, stale, reviews, prompts or {}),
         described=[_described(m, stanzas[m]) for m in models if m in stanzas],
         judge_card=[JudgeCard.model_validate(row) for row in report_card(table, own, lengths)],
         judge_by_category=_rows(JudgeInCategory, consistency_by_category(table)),
@@ -121,6 +122,7 @@ def evidence(
         pairs=_rows(Pair, rates.pairs(table)),
         pooled=_rows(PooledPair, agreement.pooled(table)),
         by_category=_rows(PairInCategory, rates.by_category(table)),
+        outcomes=_outcomes(table),
         missing=[],
     )
     said = {
@@ -203,17 +205,22 @@ def _dollars(rows: Iterable[Bought]) -> float | None:
 
 
 def _judged(
-    current: Sequence[Review], stale: Sequence[Review], reviews: Sequence[Review]
+    current: Sequence[Review],
+    stale: Sequence[Review],
+    reviews: Sequence[Review],
+    prompts: Mapping[str, JudgePrompt],
 ) -> list[Judged]:
     keys = sorted({(review.judge, review.prompt) for review in [*current, *stale]})
     rows = []
     for key in keys:
         same = [review for review in current if (review.judge, review.prompt) == key]
         own = [review for review in same if review.canary is None]
+        asked_here = any(review.prompt_hash for review in own) and key[1] in prompts
         rows.append(
             Judged(
                 judge=key[0],
                 prompt=key[1],
+                prompt_hash=prompts[key[1]].hash if asked_here else None,
                 served=sorted({review.served for review in own if review.served}),
                 reviews=len(own),
                 unreadable=sum(review.scores is None for review in own),
@@ -241,6 +248,14 @@ def _leaderboard(table: pd.DataFrame) -> tuple[list[Strength], list[str]]:
             continue
         rows += _rows(Strength, found.assign(judge=judge, prompt=prompt))
     return rows, unranked
+
+
+def _outcomes(table: pd.DataFrame) -> list[Outcomes]:
+    rows = []
+    for key, group in groups(by_question(table), PAIR):
+        outcomes = dict(zip(group["question"], group["outcome"], strict=True))
+        rows.append(Outcomes(**dict(zip(PAIR, key, strict=True)), outcomes=outcomes))
+    return rows
 
 
 def canary_rows(reviews: Iterable[Review]) -> list[Canaries]:

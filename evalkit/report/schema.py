@@ -52,6 +52,7 @@ class Judged(Row):
 
     judge: str
     prompt: str
+    prompt_hash: str | None = Field(description="of the prompt's words; null: another tool's")
     served: list[str]
     reviews: int = Field(description="current ones; stale ones are not in it")
     unreadable: int
@@ -329,6 +330,35 @@ class PairInCategory(Comparison):
     gap_share: float | None = Field(description="its part of sum_a - sum_b over all categories")
 
 
+class Outcomes(Row):
+    """Who won each question of a pair."""
+
+    judge: str
+    prompt: str
+    a: str
+    b: str
+    outcomes: dict[str, float] = Field(
+        description="by question, b's: 1 won, 0.5 tied, 0 lost, between them where orders disagree"
+    )
+
+
+class Change(Row):
+    """A pair in this run and in an earlier one."""
+
+    judge: str
+    prompt: str
+    a: str
+    b: str
+    ratio_then: float | None = Field(description="sum_b / sum_a")
+    ratio_now: float | None = Field(description="sum_b / sum_a")
+    win_rate_then: float | None = Field(description="b's")
+    win_rate_now: float | None = Field(description="b's")
+    questions_then: int = Field(description="with at least one readable review")
+    questions_now: int = Field(description="with at least one readable review")
+    to_b: list[str] = Field(description="questions whose verdict turned towards b")
+    to_a: list[str] = Field(description="questions whose verdict turned towards a")
+
+
 class Results(BaseModel):
     """The file reports/<bank>.json."""
 
@@ -364,6 +394,9 @@ class Results(BaseModel):
     pairs: list[Pair]
     pooled: list[PooledPair] = Field(description="[] with fewer than two judges")
     by_category: list[PairInCategory]
+    outcomes: list[Outcomes]
+    changes: list[Change] = Field([], description="since the run that --against named")
+    changed: list[str] = Field([], description="what else is not as it was then")
     missing: list[str] = Field(description="what the reader should know is not there")
 
     @property

@@ -174,6 +174,13 @@ def models(evidence: Evidence) -> Section | None:
     return Section("models", "What the models are", values)
 
 
+def changes(evidence: Evidence) -> Section | None:
+    """What changed since an earlier run, where one was named."""
+    if not evidence.results.changes and not evidence.results.changed:
+        return None
+    return Section("changes", "Since the earlier run")
+
+
 def explorer(evidence: Evidence) -> Section | None:
     """Every question with its answers and reviews, listed here, opened by the page's script."""
     if not evidence.answers and not evidence.reviews:
@@ -233,6 +240,7 @@ def method(evidence: Evidence) -> Section:
 
 SECTIONS: tuple[Callable[[Evidence], Section | None], ...] = (
     verdict,
+    changes,
     chart,
     pairs,
     categories,

@@ -1,0 +1,114 @@
+"""What changed since an earlier run: who took part, in which version, and which verdicts turned.
+
+Both sides are Results, so the earlier one may come from a file that was kept. Nothing is tested
+here: a verdict that turned may be chance, as the intervals of both runs say.
+"""
+
+from collections.abc import Iterable, Iterator
+
+from evalkit.errors import count
+from evalkit.report.schema import Change, Outcomes, Pair, Results
+
+
+def changes(now: Results, then: Results) -> list[Change]:
+    """The pairs that stand in both runs, with the numbers of both."""
+    earlier = {_key(pair): pair for pair in then.pairs}
+    verdicts_now = {_key(row): row for row in now.outcomes}
+    verdicts_then = {_key(row): row for row in then.outcomes}
+    found = []
+    for pair in now.pairs:
+        before = earlier.get(_key(pair))
+        if before is None:
+            continue
+        turned = _turned(verdicts_now.get(_key(pair)), verdicts_then.get(_key(pair)))
+        found.append(
+            Change(
+                judge=pair.judge,
+                prompt=pair.prompt,
+                a=pair.a,
+                b=pair.b,
+                ratio_then=before.ratio_b_to_a,
+                ratio_now=pair.ratio_b_to_a,
+                win_rate_then=before.win_rate_b,
+                win_rate_now=pair.win_rate_b,
+                questions_then=before.questions,
+                questions_now=pair.questions,
+                to_b=[question for question, by in turned if by > 0],
+                to_a=[question for question, by in turned if by < 0],
+            )
+        )
+    return found
+
+
+def told(now: Results, then: Results) -> list[str]:
+    """What else is not as it was, in sentences."""
+    return [
+        *_came_and_went("model", now.models, then.models),
+        *_came_and_went("judge", now.judges, then.judges),
+        *_versions(now, then),
+        *_prompts(now, then),
+        *_rest(now, then),
+    ]
+
+
+def _came_and_went(what: str, now: Iterable[str], then: Iterable[str]) -> Iterator[str]:
+    if new := sorted(set(now) - set(then)):
+        yield f"New {what}{'s' if len(new) > 1 else ''}: {', '.join(new)}."
+    if gone := sorted(set(then) - set(now)):
+        yield f"No longer there: {what} {', '.join(gone)}."
+
+
+def _versions(now: Results, then: Results) -> Iterator[str]:
+    served = {row.model: row.served for row in then.answers}
+    for row in now.answers:
+        if row.model in served and row.served != served[row.model]:
+            before = _said(served[row.model])
+            yield f"{row.model} answered as {_said(row.served)}, before as {before}."
+    judged = {(row.judge, row.prompt): row.served for row in then.reviews}
+    for each in now.reviews:
+        was = judged.get((each.judge, each.prompt))
+        if was is not None and each.served != was:
+            yield f"{each.judge} judged as {_said(each.served)}, before as {_said(was)}."
+
+
+def _prompts(now: Results, then: Results) -> Iterator[str]:
+    before = {(row.judge, row.prompt): row.prompt_hash for row in then.reviews}
+    for row in now.reviews:
+        old = before.get((row.judge, row.prompt), row.prompt_hash)
+        if old != row.prompt_hash:
+            yield f"The prompt {row.prompt} of {row.judge} is another one ({old} before)."
+
+
+def _rest(now: Results, then: Results) -> Iterator[str]:
+    if now.bank != then.bank:
+        yield f"Another bank: {now.bank}, before {then.bank}."
+    elif now.questions != then.questions:
+        yield f"The bank has {count(now.questions, 'question')}, before {then.questions}."
+    if now.baseline != then.baseline:
+        yield f"Another baseline: {now.baseline or 'none'}, before {then.baseline or 'none'}."
+    if now.evalkit != then.evalkit:
+        yield f"Made by evalkit {now.evalkit}, before by {then.evalkit}."
+
+
+def _said(served: list[str]) -> str:
+    return ", ".join(served) or "a version that it did not say"
+
+
+def _turned(now: Outcomes | None, then: Outcomes | None) -> list[tuple[str, int]]:
+    """Questions with another verdict, and the way it went: 1 towards b, -1 towards a."""
+    if now is None or then is None:
+        return []
+    found = []
+    for question, outcome in now.outcomes.items():
+        before = then.outcomes.get(question)
+        if before is not None and (by := _sign(outcome) - _sign(before)):
+            found.append((question, by))
+    return found
+
+
+def _sign(outcome: float) -> int:
+    return (outcome > 0.5) - (outcome < 0.5)
+
+
+def _key(row: Pair | Outcomes) -> tuple[str, str, str, str]:
+    return row.judge, row.prompt, row.a, row.b
