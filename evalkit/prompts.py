@@ -31,10 +31,21 @@ _JINJA = ImmutableSandboxedEnvironment(
 )
 
 
+@cache
+def _parsed(source: str) -> nodes.Template:
+    return _JINJA.parse(source)
+
+
+@cache
+def _names(source: str) -> frozenset[str]:
+    """What a template takes from outside."""
+    return frozenset(meta.find_undeclared_variables(_parsed(source)))
+
+
 def _template(source: str) -> str:
     try:
-        tree = _JINJA.parse(source)
-        _JINJA.from_string(source)  # knows every filter and test
+        tree = _parsed(source)
+        _compiled(source)  # knows every filter and test
     except TemplateSyntaxError as error:
         raise ValueError(f"line {error.lineno} of the template: {error.message}") from error
     if any(tree.find_all((nodes.Include, nodes.Import, nodes.FromImport, nodes.Extends))):
@@ -43,7 +54,7 @@ def _template(source: str) -> str:
 
 
 def _uses_only(source: str, names: set[str]) -> str:
-    if strange := sorted(meta.find_undeclared_variables(_JINJA.parse(source)) - names):
+    if strange := sorted(_names(source) - names):
         meant = did_you_mean(strange[0], names)
         raise ValueError(f"the template has no value for '{strange[0]}'.{meant}")
     return source
@@ -116,7 +127,7 @@ class JudgePrompt(Prompt):
     @field_validator("template")
     @classmethod
     def _fenced(cls, source: str) -> str:
-        if "fence" not in meta.find_undeclared_variables(_JINJA.parse(source)):
+        if "fence" not in _names(source):
             raise ValueError("put `{{ fence }}` into the lines around each answer")
         return source
 

@@ -53,7 +53,7 @@ def harmless(text: str) -> str:
     return nh3.clean(
         text,
         tags=set(ELEMENTS),
-        attributes={"a": {"href"}},
+        attributes={"a": {"href"}, "*": set()},
         allowed_classes={"span": {*COLOURS.values(), "address"}},
         url_schemes={"http", "https"},
         link_rel="noopener noreferrer nofollow",
