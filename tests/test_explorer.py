@@ -78,7 +78,7 @@ def opened(show):  # noqa: F811
 def listed(tab):
     return [
         line.locator("a > span[dir]").text_content().split()[-1].rstrip("?")
-        for line in tab.locator(".questions li").all()
+        for line in tab.locator(".questions li:not(.more)").all()
         if line.is_visible()
     ]
 
@@ -189,6 +189,24 @@ def test_a_count_in_a_table_leads_to_its_questions(opened):
     tab.locator("#categories a.win:visible").first.click()
     tab.wait_for_timeout(50)
     assert {"f", "c", "a", "b"} <= set(state(tab))
+
+
+def test_a_long_list_comes_a_hundred_at_a_time(show):  # noqa: F811
+    asked = [Question.model_validate(question(f"q{n}")) for n in range(230)]
+    answers = [Answer.model_validate(answer(q.id, m)) for q in asked for m in ("a", "b")]
+    reviews = [told(q.id, ("a", "b"), (n % 2, 1)) for n, q in enumerate(asked)]
+    tab = show(page(evidence("bank", asked, answers, reviews, "a")))
+    lines, more = tab.locator(".questions li:not(.more):visible"), tab.locator(".more button")
+    assert lines.count() == 100
+    more.click()
+    more.click()
+    assert lines.count() == 230 and not more.is_visible()
+    tab.locator("[data-f=won]").click()
+    assert lines.count() == 100 and "115 of 230 questions" in tab.inner_text(".count")
+    tab.evaluate("location.hash = '#q=q150&a=a&b=b'")
+    tab.wait_for_timeout(50)
+    assert lines.count() == 200 and "q150" in tab.inner_text(".reading h3")
+    assert show.heard == []
 
 
 def test_keys_do_what_the_list_of_keys_says(opened):

@@ -10,6 +10,7 @@
   const SAFE = new Set(("a blockquote br code del em h5 h6 hr li ol p pre s span strong table tbody "
     + "td th thead tr ul").split(" "));
   const SIGNS = { won: "▲", tied: "●", lost: "▼", unreadable: "?" };
+  const PAGE = 100; // lines of the list at once
   const COLLAPSED = 20000; // characters of an answer; a longer one begins folded
 
   const data = JSON.parse(source.type === "application/json" ? source.textContent
@@ -117,8 +118,20 @@
     return `#${told}`;
   }
 
-  const met = question => question.met.filter(each => (state.j === "" || each[0] === +state.j)
-    && (!state.pair || (each[1] === state.pair[0] && each[2] === state.pair[1])));
+  // The outcomes of a question that are asked for; kept until another pair or judge is.
+  let keptFor = [], kept = new Map();
+  function met(question) {
+    if (keptFor[0] !== state.pair || keptFor[1] !== state.j) {
+      [keptFor, kept] = [[state.pair, state.j], new Map()];
+    }
+    let found = kept.get(question);
+    if (!found) {
+      found = question.met.filter(each => (state.j === "" || each[0] === +state.j)
+        && (!state.pair || (each[1] === state.pair[0] && each[2] === state.pair[1])));
+      kept.set(question, found);
+    }
+    return found;
+  }
   const shownModels = question => state.pair ?? Object.keys(question.answers);
   const reviewsOf = question => question.reviews.filter(review =>
     (state.j === "" || review.judging === +state.j)
@@ -126,6 +139,7 @@
   const widest = values => Math.max(0, ...values.map(Math.abs));
 
   function judgesDisagree(question) {
+    if (data.judgings.length < 2) return false;
     const said = new Map();
     for (const each of met(question)) {
       if (each[3] === "unreadable") continue;
@@ -165,6 +179,7 @@
     const select = el("select", { "aria-label": label },
       options.map(([key, text]) => el("option", { value: key, selected: key === value }, text)));
     select.addEventListener("change", () => {
+      most = PAGE;
       if (name === "pair") state.pair = pairs[select.value] ?? null;
       else state[name] = select.value;
       update();
@@ -177,7 +192,7 @@
     const chips = CHIPS.map(([key, text, fits], place) => {
       const many = here.filter(fits).length;
       return el("button", { type: "button", class: "chip", "aria-pressed": String(state.f === key),
-        "data-f": key, title: `key ${place + 1}`, on: () => { state.f = key; update(); } },
+        "data-f": key, title: `key ${place + 1}`, "data-none": many === 0 && key !== "starred", on: () => { most = PAGE; state.f = key; update(); } },
         `${text} `, el("span", { class: "n" }, String(many)));
     });
     const categories = [...new Set(data.questions.map(question => question.category))];
@@ -229,15 +244,29 @@
       const ranks = new Map(shown.map(question => [question, rank(question)]));
       shown.sort((one, other) => ranks.get(one) - ranks.get(other));
     }
-    const wanted = new Set(shown);
-    data.questions.forEach((question, place) => { lines[place].hidden = !wanted.has(question); });
+    const at = shown.findIndex(question => question.id === state.q);
+    most = Math.max(most, PAGE * Math.ceil((at + 1) / PAGE));
+    const wanted = new Set(shown.slice(0, most));
+    data.questions.forEach((question, place) => {
+      const hidden = !wanted.has(question);
+      if (lines[place].hidden !== hidden) lines[place].hidden = hidden;
+    });
     const list = room.querySelector(".questions");
     const order = (rank ? shown : data.questions).map(question => lines[byId.get(question.id)]);
     if (order.some((line, place) => list.children[place] !== line)) list.prepend(...order);
+    more.hidden = shown.length <= most;
     drawDots();
     room.querySelector(".count").textContent =
       `${shown.length} of ${data.questions.length} questions`;
   }
+
+  let most = PAGE;
+  const more = el("li", { class: "more", hidden: true }, el("button", { type: "button",
+    class: "chip", on: () => {
+      most += PAGE;
+      drawList();
+    } }, `${PAGE} more`));
+  room.querySelector(".questions").append(more);
 
   let drawnFor = null;
   function drawDots() {
@@ -438,7 +467,7 @@
 
   room.querySelector(".questions").addEventListener("click", event => {
     const line = event.target.closest("li");
-    if (!line) return;
+    if (!lines.includes(line)) return;
     event.preventDefault();
     state.q = data.questions[lines.indexOf(line)].id;
     update();
