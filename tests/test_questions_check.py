@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import time
-from contextlib import suppress
 
 import pytest
 from conftest import question, tree, write_lines
@@ -211,17 +210,27 @@ def test_nobody_waits_for_a_hanging_test_who_does_not_want_to(tmp_path):
         if pids.exists() and pids.read_text().endswith("\n"):
             break
     time.sleep(0.3)
-    for _ in range(4):  # on a busy machine one may come before it is listened to: press again
-        started.send_signal(signal.SIGINT)
-        with suppress(subprocess.TimeoutExpired):
-            _, said = started.communicate(timeout=8)
-            break
+    started.send_signal(signal.SIGINT)
+    start = time.monotonic()
+    _, said = started.communicate(timeout=15)
     assert (started.returncode, said.strip()) == (130, b"evalkit: interrupted")
+    assert time.monotonic() - start < 10
     children = pids.read_text().split()
     assert children
     for pid in children:
         with pytest.raises(ProcessLookupError):
             os.kill(int(pid), 0)
+
+
+def test_a_test_that_was_just_being_started_is_ended_with_the_others():
+    from evalkit.questions.references import _Running
+
+    running = _Running()
+    running.end()
+    late = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(99)"],
+                            start_new_session=True)  # fmt: skip
+    running.add(late)
+    assert late.returncode == -signal.SIGKILL
 
 
 def test_code_of_a_bank_of_your_own_runs_only_when_asked(evalkit, tmp_path):

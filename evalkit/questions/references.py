@@ -20,6 +20,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from textwrap import dedent
+from threading import Lock
 from typing import IO, Any, cast
 
 from evalkit.records import Question
@@ -112,14 +113,13 @@ def failures(questions: Sequence[Question]) -> list[tuple[Question, int, str]]:
             zip(question.reference, question.tests, strict=False), 1
         )
     ]
-    running: set[subprocess.Popen[bytes]] = set()
+    running = _Running()
     pool = ThreadPoolExecutor(os.cpu_count())
     try:
         said = list(pool.map(lambda each: _failure(each[2], each[3], running), tests))
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
-        for process in list(running):  # where somebody did not want to wait
-            _end(process)
+        running.end()  # where somebody did not want to wait
     return [
         (question, turn, what)
         for (question, turn, _, _), what in zip(tests, said, strict=True)
@@ -127,7 +127,35 @@ def failures(questions: Sequence[Question]) -> list[tuple[Question, int, str]]:
     ]
 
 
-def _failure(reference: str, test: str, running: set[subprocess.Popen[bytes]]) -> str | None:
+class _Running:
+    """The processes of the tests that run, to be ended all at once.
+
+    One that was just being started then is ended too, or nobody would know of it.
+    """
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._processes: set[subprocess.Popen[bytes]] = set()
+        self._over = False
+
+    def add(self, process: subprocess.Popen[bytes]) -> None:
+        with self._lock:
+            self._processes.add(process)
+            if self._over:
+                _end(process)
+
+    def discard(self, process: subprocess.Popen[bytes]) -> None:
+        with self._lock:
+            self._processes.discard(process)
+
+    def end(self) -> None:
+        with self._lock:
+            self._over = True
+            for process in self._processes:
+                _end(process)
+
+
+def _failure(reference: str, test: str, running: _Running) -> str | None:
     """How a reference fails its test; None where it passes."""
     code = blocks(reference)
     given: dict[str, Any] = {"reference": reference, "blocks": code, "test": test}
