@@ -7,20 +7,20 @@ here: a verdict that turned may be chance, as the intervals of both runs say.
 from collections.abc import Iterable, Iterator
 
 from evalkit.errors import count
-from evalkit.report.schema import Change, Outcomes, Pair, Results
+from evalkit.report.schema import Change, Outcomes, Results
 
 
 def changes(now: Results, then: Results) -> list[Change]:
     """The pairs that stand in both runs, with the numbers of both."""
-    earlier = {_key(pair): pair for pair in then.pairs}
-    verdicts_now = {_key(row): row for row in now.outcomes}
-    verdicts_then = {_key(row): row for row in then.outcomes}
+    earlier = {pair.pair: pair for pair in then.pairs}
+    verdicts_now = {row.pair: row for row in now.outcomes}
+    verdicts_then = {row.pair: row for row in then.outcomes}
     found = []
     for pair in now.pairs:
-        before = earlier.get(_key(pair))
+        before = earlier.get(pair.pair)
         if before is None:
             continue
-        turned = _turned(verdicts_now.get(_key(pair)), verdicts_then.get(_key(pair)))
+        turned = _turned(verdicts_now.get(pair.pair), verdicts_then.get(pair.pair))
         found.append(
             Change(
                 judge=pair.judge,
@@ -108,7 +108,3 @@ def _turned(now: Outcomes | None, then: Outcomes | None) -> list[tuple[str, int]
 
 def _sign(outcome: float) -> int:
     return (outcome > 0.5) - (outcome < 0.5)
-
-
-def _key(row: Pair | Outcomes) -> tuple[str, str, str, str]:
-    return row.judge, row.prompt, row.a, row.b

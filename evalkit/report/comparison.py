@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from evalkit.columns import aligned
 from evalkit.errors import count
-from evalkit.report.schema import Comparison, Difference, LengthControlled, Pair, Results
+from evalkit.report.schema import Difference, LengthControlled, Pair, Results
 from evalkit.report.words import certainty, in_short, interval, not_separable, percent
 
 HEAD = ("", "won / tied / lost", "n", "ratio %", "win rate %", "shrunken %", "95 %")
@@ -28,7 +28,7 @@ def _of_pair(results: Results, pair: Pair) -> str:
     title = f"{pair.b} against {pair.a}, judged by {pair.judge} with {pair.prompt}"
     lines = aligned(list(_numbers(results, pair)))
     said = [title, *(f"  {line}" for line in lines), *_certain(results, pair)]
-    categories = [row for row in results.by_category if _key(row) == _key(pair)]
+    categories = [row for row in results.by_category if row.pair == pair.pair]
     rows = [
         (
             row.category,
@@ -120,7 +120,3 @@ def _through(results: Results, row: Difference) -> str:
             lines.append((name, f"{score.percent:.1f}", interval(score.low, score.high)))
     said = f"  on the {count(row.questions, 'question')} that both met it on"
     return "\n".join([title, *(f"  {line}" for line in aligned(lines)), said])
-
-
-def _key(row: Comparison) -> tuple[str, ...]:
-    return row.judge, row.prompt, row.a, row.b

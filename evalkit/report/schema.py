@@ -17,6 +17,20 @@ class Row(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+class OfPair(Row):
+    """A row about two models, as one judge with one prompt sees them."""
+
+    judge: str
+    prompt: str
+    a: str
+    b: str
+
+    @property
+    def pair(self) -> tuple[str, str, str, str]:
+        """What makes it a row about this pair; of its kind there is one, or one a category."""
+        return self.judge, self.prompt, self.a, self.b
+
+
 class Answered(Row):
     """What one chatbot gave."""
 
@@ -192,13 +206,9 @@ class LengthControlled(Row):
     why: str | None = Field(description="why there is none")
 
 
-class Difference(Row):
+class Difference(OfPair):
     """Two models that both met the baseline, on the same questions."""
 
-    judge: str
-    prompt: str
-    a: str
-    b: str
     questions: int
     win_rate: float = Field(description="b's win rate against the baseline minus a's")
     win_rate_se: float | None
@@ -228,13 +238,9 @@ class Canaries(Row):
     alarm: bool
 
 
-class DecisionOfPair(Row):
+class DecisionOfPair(OfPair):
     """Which of two models is better, by a test that holds however often one looks."""
 
-    judge: str
-    prompt: str
-    a: str
-    b: str
     decision: Literal["a", "b", "tie"] | None = Field(
         description="null: not certain yet, at 5% over all pairs (e-BH); "
         "tie: a win rate from 47.5 to 52.5%"
@@ -278,13 +284,9 @@ class RelativeScore(Row):
     questions: int | None
 
 
-class Comparison(Row):
+class Comparison(OfPair):
     """Two models on the same questions. Counts are of questions, except where reviews are said."""
 
-    judge: str
-    prompt: str
-    a: str
-    b: str
     questions: int = Field(description="with at least one readable review")
     questions_both_orders: int
     questions_alone: int = Field(description="each answer graded without the other in sight")
@@ -330,25 +332,17 @@ class PairInCategory(Comparison):
     gap_share: float | None = Field(description="its part of sum_a - sum_b over all categories")
 
 
-class Outcomes(Row):
+class Outcomes(OfPair):
     """Who won each question of a pair."""
 
-    judge: str
-    prompt: str
-    a: str
-    b: str
     outcomes: dict[str, float] = Field(
         description="by question, b's: 1 won, 0.5 tied, 0 lost, between them where orders disagree"
     )
 
 
-class Change(Row):
+class Change(OfPair):
     """A pair in this run and in an earlier one."""
 
-    judge: str
-    prompt: str
-    a: str
-    b: str
     ratio_then: float | None = Field(description="sum_b / sum_a")
     ratio_now: float | None = Field(description="sum_b / sum_a")
     win_rate_then: float | None = Field(description="b's")
@@ -415,13 +409,11 @@ class Results(BaseModel):
 
     def decision(self, pair: Comparison) -> DecisionOfPair | None:
         """What a pair came to; None where no verdict on it could be read."""
-        wanted = (pair.judge, pair.prompt, pair.a, pair.b)
-        same = (d for d in self.decisions if (d.judge, d.prompt, d.a, d.b) == wanted)
-        return next(same, None)
+        return next((each for each in self.decisions if each.pair == pair.pair), None)
 
     def pair(
         self, of: RelativeScore | Comparison | LengthControlled | Difference, a: str | None, b: str
     ) -> Pair | None:
         """The pair of two models under the judge and the prompt of the row `of`, if they met."""
         wanted = (of.judge, of.prompt, a, b)
-        return next((p for p in self.pairs if (p.judge, p.prompt, p.a, p.b) == wanted), None)
+        return next((each for each in self.pairs if each.pair == wanted), None)

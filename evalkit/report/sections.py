@@ -92,7 +92,7 @@ def categories(evidence: Evidence) -> Section | None:
         return None
     groups: dict[tuple[str, ...], list[PairInCategory]] = {}
     for row in results.by_category:
-        groups.setdefault((*_key(row), row.a, row.b), []).append(row)
+        groups.setdefault(row.pair, []).append(row)
     tables = [_by_gap(results, rows) for rows in groups.values()]
     tables.sort(key=lambda table: table.pair.a != results.baseline)
     with_baseline = sum(table.pair.a == results.baseline for table in tables)
