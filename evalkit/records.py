@@ -145,6 +145,16 @@ class Answer(Bought):
         """`short_hash` of the turns: how a Review says which text its judge saw."""
         return short_hash(self.turns)
 
+    @property
+    def characters(self) -> int:
+        """Of all turns."""
+        return sum(map(len, self.turns))
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether no turn says anything."""
+        return not any(turn.strip() for turn in self.turns)
+
 
 class Review(Bought):
     """What one judge said of the answers it was shown, in the order in which it saw them."""

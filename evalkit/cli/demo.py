@@ -77,7 +77,7 @@ def demo(given: Everywhere, place: str, open_page: bool) -> None:
     if stopped or stopped_too or run.error:
         click.get_current_context().exit(stopped or stopped_too or 1)
     note(f"  reviews  {_done(reviewed)}   reviews/{report.SAMPLE}/")
-    found = report.found_in(workspace, report.SAMPLE, BASELINE, None)
+    found = report.found_in(workspace, report.SAMPLE, BASELINE, None, catalog)
     files = report.write(workspace, found)
     tell(workspace)
     following = f"evalkit report --open --bank {report.SAMPLE} -C {root}"

@@ -80,7 +80,9 @@ def run(
     files = [file for part in made.values() for file in part.files]
     code = max((part.code for part in made.values()), default=0)
     if not limits.dry_run and code < 2:
-        found = report.found_in(workspace, evaluation.bank, evaluation.baseline, category_default)
+        found = report.found_in(
+            workspace, evaluation.bank, evaluation.baseline, category_default, catalog
+        )
         also = {f".{each}" for each in evaluation.outputs if each != "png"}
         pages = report.write(workspace, found, also, png="png" in evaluation.outputs)
         files += pages

@@ -24,6 +24,7 @@ from evalkit.errors import BadFile, BadPath, Fault, Missing, reason
 from evalkit.escape import visible
 
 if TYPE_CHECKING:
+    from evalkit.catalog import Catalog
     from evalkit.report.evidence import Evidence
     from evalkit.report.schema import Results
     from evalkit.workspace import Workspace
@@ -88,7 +89,9 @@ def report(
     bank = only_bank(workspace) if bank is None else bank
     if repair:
         workspace.repair(bank)
-    found = replace(found_in(workspace, bank, baseline, category_default), redacted=redact)
+    catalog = open_catalog(workspace)
+    found = found_in(workspace, bank, baseline, category_default, catalog)
+    found = replace(found, redacted=redact)
     if then is not None:
         since = {"changes": changes(found.results, then), "changed": told(found.results, then)}
         found = replace(found, results=found.results.model_copy(update=since))
@@ -132,9 +135,16 @@ def open_in_browser(file: Path) -> None:
 
 
 def found_in(
-    workspace: "Workspace", bank: str, baseline: str | None, category_default: str | None
+    workspace: "Workspace",
+    bank: str,
+    baseline: str | None,
+    category_default: str | None,
+    catalog: "Catalog | None" = None,
 ) -> "Evidence":
-    """Every number of a bank, with the rows that they come from."""
+    """Every number of a bank, with the rows that they come from.
+
+    `catalog`: where the page's table of models has its facts from.
+    """
     questions = filed(workspace, bank, workspace.questions(bank), category_default)
     answers, reviews = workspace.answers(bank), workspace.reviews(bank)
 
@@ -147,7 +157,7 @@ def found_in(
         reviews,
         baseline,
         prompts=judge_prompts(workspace),
-        stanzas=open_catalog(workspace).stanzas,
+        stanzas=catalog.stanzas if catalog else {},
         sample=workspace.is_shipped(bank) and bank == SAMPLE,
     )
 

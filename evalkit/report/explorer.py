@@ -148,11 +148,11 @@ class Explorer:
 
     def _answer(self, answer: Answer) -> dict[str, Any]:
         texts = [] if self.evidence.redacted else answer.turns
-        long = sum(map(len, answer.turns)) > RAW_FROM
+        long = answer.characters > RAW_FROM
         return {
             "turns": [{"raw": spelled(t), **({} if long else {"html": html(t)})} for t in texts],
-            "characters": sum(map(len, answer.turns)),
-            "empty": not any(turn.strip() for turn in answer.turns),
+            "characters": answer.characters,
+            "empty": answer.is_empty,
             "hash": answer.hash,
             **_bought(answer),
         }

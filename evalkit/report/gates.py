@@ -83,17 +83,14 @@ def _values(results: Results, gate: Gate) -> Iterator[tuple[str, float | None]]:
                 yield f"coverage of {row.judge} with {row.prompt}", 1 - row.unreadable / row.reviews
         return
     model, kind, low = gate.check(results.models)
-    for judge, prompt in results.judgings:
-        for score in results.relative_score:
-            if (score.judge, score.prompt) != (judge, prompt) or score.model == results.baseline:
-                continue
-            if model and score.model != model:
-                continue
-            what = f"{score.model}{kind}{low} by {judge} with {prompt}"
-            pair = results.pair(score, results.baseline, score.model)
-            if kind:
-                rate = pair and (pair.win_rate_b_low if low else pair.win_rate_b)
-                yield what, rate if isinstance(rate, float) else None
-            else:
-                percent = score.low if low else score.percent
-                yield what, None if percent is None else percent / 100
+    for score in results.relative_score:
+        if score.model == results.baseline or (model and score.model != model):
+            continue
+        what = f"{score.model}{kind}{low} by {score.judge} with {score.prompt}"
+        pair = results.pair(score, results.baseline, score.model)
+        if kind:
+            rate = pair and (pair.win_rate_b_low if low else pair.win_rate_b)
+            yield what, rate if isinstance(rate, float) else None
+        else:
+            percent = score.low if low else score.percent
+            yield what, None if percent is None else percent / 100

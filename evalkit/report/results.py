@@ -89,7 +89,7 @@ def evidence(
     none = pd.DataFrame()
     relative = chains.relative_scores(table, baseline) if baseline else none
     judged = first_samples(counted)
-    lengths = {key: sum(map(len, answer.turns)) for key, answer in judged.items()}
+    lengths = {key: answer.characters for key, answer in judged.items()}
     controlled = length_controlled(table, lengths, baseline) if baseline else none
     apart = differences(table, baseline) if baseline else none
     own = [review for review in current if review.canary is None]
@@ -169,13 +169,13 @@ def _answered(
     model: str, answers: Iterable[Answer], counted: Iterable[Answer], bank: Collection[str]
 ) -> Answered:
     own = [answer for answer in counted if answer.model == model]
-    lengths = [sum(map(len, answer.turns)) for answer in own]
+    lengths = [answer.characters for answer in own]
     return Answered(
         model=model,
         served=sorted({answer.served for answer in own if answer.served}),
         answers=len(own),
         owed=len(bank) - len({answer.question for answer in own}),
-        empty=sum(not any(turn.strip() for turn in answer.turns) for answer in own),
+        empty=sum(answer.is_empty for answer in own),
         mean_characters=sum(lengths) / len(lengths) if lengths else None,
         cut=sum(answer.finish_reason == "length" for answer in own),
         dollars=_dollars(answer for answer in answers if answer.model == model),
