@@ -11,6 +11,7 @@ from evalkit.report import words
 from evalkit.report.schema import Comparison, Results
 from evalkit.report.words import interval, percent
 
+PAIR = ("pair", "judge")
 COUNTS = ("won / tied / lost", "n", "ratio %", "95%", "win rate %", "95%")
 _SIGNS = re.compile(r"[\\`*_{}\[\]<>|~$&]|^[-=+#](?=\s)|(?<=^\d)[.)](?=\s)")
 
@@ -35,33 +36,19 @@ def tables(results: Results) -> str:
     """`summary`, with each pair and each category."""
     parts = [summary(results)]
     if results.pairs:
-        rows = [
-            (
-                f"{_text(pair.b)} against {_text(pair.a)}",
-                f"{_text(pair.judge)}, {_text(pair.prompt)}",
-                *_pair_cells(pair),
-            )
-            for pair in results.pairs
-        ]
-        parts.append("### Pairs\n\n" + _table(("pair", "judge", *COUNTS), rows, 2) + "\n")
+        rows = [_pair(row) for row in results.pairs]
+        parts.append("### Pairs\n\n" + _table((*PAIR, *COUNTS), rows, 2) + "\n")
     if results.by_category:
-        rows = [
-            (
-                f"{_text(row.b)} against {_text(row.a)}",
-                f"{_text(row.judge)}, {_text(row.prompt)}",
-                _text(row.category),
-                *_pair_cells(row),
-            )
-            for row in results.by_category
-        ]
-        parts.append(
-            "### By category\n\n" + _table(("pair", "judge", "category", *COUNTS), rows, 3)
-        )
+        rows = [_pair(row, row.category) for row in results.by_category]
+        parts.append("### By category\n\n" + _table((*PAIR, "category", *COUNTS), rows, 3))
     return "\n".join(parts)
 
 
-def _pair_cells(pair: Comparison) -> tuple[str, ...]:
+def _pair(pair: Comparison, *more: str) -> tuple[str, ...]:
     return (
+        f"{_text(pair.b)} against {_text(pair.a)}",
+        f"{_text(pair.judge)}, {_text(pair.prompt)}",
+        *map(_text, more),
         f"{pair.wins_b} / {pair.ties} / {pair.wins_a}",
         str(pair.questions),
         percent(pair.ratio_b_to_a),
