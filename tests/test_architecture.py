@@ -18,7 +18,7 @@ FLOORS = {
     4: {"prompts", "answer", "weights"},
     3: {"checkpoint", "csvfile", "yamlfile", "keys", "parsers", "price"},
     2: {"jsonl", "chat", "torchfile"},
-    1: {"records", "errors", "escape", "columns", "surrogates"},
+    1: {"records", "errors", "escape", "columns", "surrogates", "said"},
 }
 FACES = {"__init__", "__main__"}  # the package's own face and its door from `python -m`
 CUPBOARDS = {"utils", "util", "common", "helpers", "misc", "base", "core", "manager", "handler"}

@@ -71,7 +71,7 @@ def test_who_came_and_who_judged_as_what_is_said(run, tmp_path):
     run({0}, served="judge-0314")
     run({0}, "--against", kept(tmp_path), models=("a", "b", "c"), served="judge-0613")
     assert numbers(tmp_path)["changed"] == [
-        "New model: c.",
+        "New models: c.",
         "judge judged as judge-0613, before as judge-0314.",
     ]
 

@@ -187,7 +187,7 @@ def test_detectors_speak_on_the_page_and_in_the_terminal(evalkit, tmp_path):
     ran = evalkit("report", "--bank", "mine", "--baseline", "a")
     assert "b: 92% of its answers repeat another one" in ran.err
     html = (tmp_path / "reports" / "mine.html").read_text()
-    assert html.count("not a chatbot's answers") == 1
+    assert html.count("not a chatbot&#39;s answers") == 1
 
 
 # -- the report card

@@ -95,7 +95,7 @@ def test_a_pair_that_is_decided_is_asked_no_more_and_the_page_says_the_same(
     told = f"good against base was judged on {after} of 60 questions. If judging ended because of"
     assert told in page and page.count("If judging ended because of") == 1
     low, high = (100 * found["good"][end] for end in ("low", "high"))
-    assert f"for the win rate [{low:.1f}, {high:.1f}] holds" in page and low > 50
+    assert f"for the win rate [{low:.1f},\u00a0{high:.1f}] holds" in page and low > 50
     values = json.loads(until(server, "--dry-run", "--json").out)
     assert values["saved"] + len(rows) == values["saved"] + values["done"]
     assert values["owed"] == 0 and values["saved"] > 50

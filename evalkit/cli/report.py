@@ -50,6 +50,13 @@ SAMPLE = "sample"
     "'coverage>=0.97'.",
 )
 @click.option("--redact", is_flag=True, help="A page without questions, answers, reviews.")
+@click.option(
+    "--lang",
+    type=click.Choice(["en", "zh"]),
+    default="en",
+    show_default=True,
+    help="Of the page's own words and of the picture's.",
+)
 @click.option("--png", is_flag=True, help="Also write the chart as a picture.")
 @on_bought_rows
 @on_a_workspace
@@ -68,6 +75,7 @@ def report(
     markdown: bool,
     gates: tuple[str, ...],
     redact: bool,
+    lang: str,
     png: bool,
     category_default: str | None,
     repair: bool,
@@ -91,7 +99,7 @@ def report(
         workspace.repair(bank)
     catalog = open_catalog(workspace)
     found = found_in(workspace, bank, baseline, category_default, catalog)
-    found = replace(found, redacted=redact)
+    found = replace(found, redacted=redact, language=lang)
     if then is not None:
         since = {"changes": changes(found.results, then), "changed": told(found.results, then)}
         found = replace(found, results=found.results.model_copy(update=since))
@@ -205,19 +213,24 @@ def write(
     if ".csv" in also:
         made[".csv"] = spreadsheet(results, raw=raw)
     if png:
-        made |= _pictures(results)
+        made |= _pictures(found)
     return [workspace.write_report(results.bank, *content) for content in made.items()]
 
 
-def _pictures(found: "Results") -> dict[str, bytes]:
+def _pictures(found: "Evidence") -> dict[str, bytes]:
     """The chart of each judging as PNG, by file ending."""
     from evalkit.report import charts
 
-    pictures = [charts.picture(drawing) for drawing in charts.drawings(found)]
+    pictures = [
+        charts.picture(drawing) for drawing in charts.drawings(found.results, found.translation)
+    ]
     if not pictures:
         say("nothing to draw: no picture written")
     if not all(picture.complete for picture in pictures):
-        say("no font here has all characters of the picture; Noto Sans CJK has the Chinese")
+        say(
+            "no font here has all characters of the picture. For Chinese install Noto Sans CJK "
+            "(Debian, Ubuntu: apt install fonts-noto-cjk) and make it again."
+        )
     endings = [".png", *(f".{number}.png" for number in range(2, len(pictures) + 1))]
     return {ending: each.png for ending, each in zip(endings, pictures, strict=False)}
 

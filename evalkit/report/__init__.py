@@ -6,6 +6,8 @@
     sections.py     Evidence -> Section, one function a part of the page, in the order of SECTIONS
     explorer.py     every question with its answers and reviews, as data for the page's script
     markup.py       a stranger's markdown as harmless HTML
+    translation.py  the page's own words in another language, from translations/
+    fonts.py        which fonts a PNG is drawn with
     charts.py       numbers -> matplotlib -> SVG that a strict page may hold, or PNG
     page.py         Sections -> one self-contained HTML file
     summary.py      the verdict and the tables as Markdown

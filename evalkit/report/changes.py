@@ -6,8 +6,8 @@ here: a verdict that turned may be chance, as the intervals of both runs say.
 
 from collections.abc import Iterable, Iterator
 
-from evalkit.errors import count
 from evalkit.report.schema import Change, Outcomes, Results
+from evalkit.said import Said, counted
 
 
 def changes(now: Results, then: Results) -> list[Change]:
@@ -43,32 +43,48 @@ def changes(now: Results, then: Results) -> list[Change]:
 def told(now: Results, then: Results) -> list[str]:
     """What else is not as it was, in sentences."""
     return [
-        *_came_and_went("model", now.models, then.models),
-        *_came_and_went("judge", now.judges, then.judges),
+        *_came_and_went(now, then),
         *_versions(now, then),
         *_prompts(now, then),
         *_rest(now, then),
     ]
 
 
-def _came_and_went(what: str, now: Iterable[str], then: Iterable[str]) -> Iterator[str]:
-    if new := sorted(set(now) - set(then)):
-        yield f"New {what}{'s' if len(new) > 1 else ''}: {', '.join(new)}."
-    if gone := sorted(set(then) - set(now)):
-        yield f"No longer there: {what} {', '.join(gone)}."
+def _came_and_went(now: Results, then: Results) -> Iterator[str]:
+    if new := _only(now.models, then.models):
+        yield Said("New models: {names}.", names=new)
+    if gone := _only(then.models, now.models):
+        yield Said("Models that are no longer there: {names}.", names=gone)
+    if new := _only(now.judges, then.judges):
+        yield Said("New judges: {names}.", names=new)
+    if gone := _only(then.judges, now.judges):
+        yield Said("Judges that are no longer there: {names}.", names=gone)
+
+
+def _only(here: Iterable[str], there: Iterable[str]) -> str:
+    return ", ".join(sorted(set(here) - set(there)))
 
 
 def _versions(now: Results, then: Results) -> Iterator[str]:
     served = {row.model: row.served for row in then.answers}
     for row in now.answers:
         if row.model in served and row.served != served[row.model]:
-            before = _said(served[row.model])
-            yield f"{row.model} answered as {_said(row.served)}, before as {before}."
+            yield Said(
+                "{model} answered as {now}, before as {then}.",
+                model=row.model,
+                now=_said(row.served),
+                then=_said(served[row.model]),
+            )
     judged = {(row.judge, row.prompt): row.served for row in then.reviews}
     for each in now.reviews:
         was = judged.get((each.judge, each.prompt))
         if was is not None and each.served != was:
-            yield f"{each.judge} judged as {_said(each.served)}, before as {_said(was)}."
+            yield Said(
+                "{judge} judged as {now}, before as {then}.",
+                judge=each.judge,
+                now=_said(each.served),
+                then=_said(was),
+            )
 
 
 def _prompts(now: Results, then: Results) -> Iterator[str]:
@@ -76,22 +92,36 @@ def _prompts(now: Results, then: Results) -> Iterator[str]:
     for row in now.reviews:
         old = before.get((row.judge, row.prompt), row.prompt_hash)
         if old != row.prompt_hash:
-            yield f"The prompt {row.prompt} of {row.judge} is another one ({old} before)."
+            yield Said(
+                "The prompt {prompt} of {judge} is another one ({then} before).",
+                prompt=row.prompt,
+                judge=row.judge,
+                then=old,
+            )
 
 
 def _rest(now: Results, then: Results) -> Iterator[str]:
     if now.bank != then.bank:
-        yield f"Another bank: {now.bank}, before {then.bank}."
+        yield Said("Another bank: {now}, before {then}.", now=now.bank, then=then.bank)
     elif now.questions != then.questions:
-        yield f"The bank has {count(now.questions, 'question')}, before {then.questions}."
+        yield counted(
+            now.questions,
+            "The bank has {n} question, before {then}.",
+            "The bank has {n} questions, before {then}.",
+            then=then.questions,
+        )
     if now.baseline != then.baseline:
-        yield f"Another baseline: {now.baseline or 'none'}, before {then.baseline or 'none'}."
+        yield Said(
+            "Another baseline: {now}, before {then}.",
+            now=now.baseline or Said("none"),
+            then=then.baseline or Said("none"),
+        )
     if now.evalkit != then.evalkit:
-        yield f"Made by evalkit {now.evalkit}, before by {then.evalkit}."
+        yield Said("Made by evalkit {now}, before by {then}.", now=now.evalkit, then=then.evalkit)
 
 
 def _said(served: list[str]) -> str:
-    return ", ".join(served) or "a version that it did not say"
+    return ", ".join(served) or Said("a version that it did not say")
 
 
 def _turned(now: Outcomes | None, then: Outcomes | None) -> list[tuple[str, int]]:

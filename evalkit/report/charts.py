@@ -7,7 +7,7 @@ their numbers ready made and compute none.
 
 import re
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from io import BytesIO, StringIO
 from typing import Any, NamedTuple
@@ -21,12 +21,13 @@ from matplotlib.patches import Patch
 
 from evalkit.columns import width
 from evalkit.escape import visible
+from evalkit.report.fonts import families
 from evalkit.report.schema import Pair, RelativeScore, Results
 from evalkit.report.words import interval
+from evalkit.said import Said
 
 BASELINE, DIRECT, CHAINED, HATCH, GRID = "#8b919c", "#3a6ea5", "#6d97c2", "#4a7db2", "#8888887f"
 STYLE: Any = {
-    "font.family": "sans-serif",
     "font.size": 11,
     "svg.fonttype": "none",
     "axes.labelsize": 10,
@@ -53,19 +54,27 @@ class Drawing:
     baseline: str
     scores: list[RelativeScore]
     results: Results
+    translation: Mapping[str, str]
+
+    def say(self, text: Said) -> str:
+        """A text of our own in the language of the page."""
+        return text.into(self.translation)
 
     def against_baseline(self, score: RelativeScore) -> Pair | None:
         """The pair of the baseline and the model of `score`, or None where they never met."""
         return self.results.pair(score, self.baseline, score.model)
 
 
-def drawings(results: Results) -> list[Drawing]:
-    """What can be drawn: a Drawing for each judge and prompt that connects two models or more."""
+def drawings(results: Results, translation: Mapping[str, str] | None = None) -> list[Drawing]:
+    """What can be drawn: a Drawing for each judge and prompt that connects two models or more.
+
+    `translation`: of the words in it; English without.
+    """
     drawn = []
     for judging in results.judgings:
         scores = results.scores(*judging)
         if results.baseline is not None and len(scores) > 1:
-            drawn.append(Drawing(*judging, results.baseline, scores, results))
+            drawn.append(Drawing(*judging, results.baseline, scores, results, translation or {}))
     return drawn
 
 
@@ -81,9 +90,10 @@ def relative_scores(drawing: Drawing) -> Figure:
         _value(axes, place, f"{score.percent:.1f}  {interval(score.low, score.high)}")
     axes.axvline(100, **_REFERENCE)
     axes.set_xlim(0, most * 1.01)
-    _label(axes, f"% of {_shortened(drawing.baseline)}'s total score, 95% interval")
+    axis = Said("% of {model}'s total score, 95% interval", model=_shortened(drawing.baseline))
+    _label(axes, drawing.say(axis))
     if via := sorted({name for score in drawing.scores for name in score.via}):
-        label = f"by way of {', '.join(map(_shortened, via))}"
+        label = drawing.say(Said("by way of {models}", models=", ".join(map(_shortened, via))))
         patch = Patch(linewidth=0, label=label, **_CHAINED)
         where: Any = {"loc": "upper right", "bbox_to_anchor": (1, 1), "borderaxespad": 0}
         figure.legend(handles=[patch], frameon=False, **where)
@@ -96,8 +106,9 @@ def win_rates(drawing: Drawing) -> Figure:
     for place, score in enumerate(drawing.scores):
         pair = drawing.against_baseline(score)
         if pair is None or pair.win_rate_b is None:
-            words = "the baseline" if score.model == drawing.baseline else "never met it"
-            _value(axes, place, words, style="italic")
+            itself = score.model == drawing.baseline
+            words = Said("the baseline") if itself else Said("never met it")
+            _value(axes, place, drawing.say(words), style="italic")
             continue
         low, high = _percent(pair.win_rate_b_low), _percent(pair.win_rate_b_high)
         _whisker(axes, place, low, high)
@@ -105,7 +116,9 @@ def win_rates(drawing: Drawing) -> Figure:
         _value(axes, place, f"{100 * pair.win_rate_b:.1f}  {interval(low, high)}")
     axes.axvline(50, **_REFERENCE)
     axes.set_xlim(0, 100)
-    _label(axes, f"win rate against {_shortened(drawing.baseline)} in %, 95% interval")
+    axes.set_xticks(range(0, 101, 25))
+    model = _shortened(drawing.baseline)
+    _label(axes, drawing.say(Said("win rate against {model} in %, 95% interval", model=model)))
     return figure
 
 
@@ -147,11 +160,13 @@ class Picture(NamedTuple):
 
 def picture(drawing: Drawing) -> Picture:
     """The "% of the baseline" chart on white, with its judge."""
-    figure = relative_scores(drawing)
     stream = BytesIO()
+    by = drawing.say(Said("judged by {judge}", judge=_shortened(drawing.judge)))
+    with mpl.rc_context({"font.family": families()}):
+        figure = relative_scores(drawing)
+        figure.text(0, 1, by, va="top", size=9)
     with mpl.rc_context(STYLE), warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        figure.text(0, 1, f"judged by {_shortened(drawing.judge)}", va="top", size=9)
         figure.savefig(stream, format="png", dpi=160, facecolor="white", bbox_inches="tight")
     return Picture(stream.getvalue(), not any("missing from" in str(w.message) for w in caught))
 

@@ -8,6 +8,7 @@ import pandas as pd
 from evalkit.prompts import JudgePrompt
 from evalkit.records import Answer, Question, Review
 from evalkit.report.schema import Results
+from evalkit.report.translation import page_words
 
 
 @dataclass(frozen=True)
@@ -26,3 +27,10 @@ class Evidence:
     """What the judges are told, by name, as it stands now."""
     redacted: bool = False
     """Leave out what was asked and said: hashes stand in its place."""
+    language: str = "en"
+    """Of the page's own words, one of `translation.LANGUAGES`."""
+
+    @property
+    def translation(self) -> Mapping[str, str]:
+        """English templates of the page's own words -> those of its language."""
+        return page_words(self.language)

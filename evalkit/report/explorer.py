@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from math import isnan, nan
 from typing import Any
+from urllib.parse import urlencode
 
 import numpy as np
 import pandas as pd
@@ -20,6 +21,7 @@ from evalkit.escape import spelled, visible
 from evalkit.judge.filling import filled
 from evalkit.judge.showings import Showing
 from evalkit.records import Answer, Bought, Question, Review, short_hash
+from evalkit.report import words
 from evalkit.report.evidence import Evidence
 from evalkit.report.markup import html
 from evalkit.stats.battles import BY_RULE, PAIR, by_question
@@ -118,6 +120,7 @@ class Explorer:
             "bank": visible(evidence.results.bank),
             "baseline": visible(evidence.results.baseline or ""),
             "redacted": evidence.redacted,
+            "signs": words.SIGNS,
             "judgings": [list(map(visible, each)) for each in self.judgings],
             "questions": [
                 {
@@ -194,6 +197,11 @@ class Explorer:
         return found
 
 
+def address(**told: str) -> str:
+    """A place in the explorer, as page.js reads it: q, a question; a and b, a pair; f, c, ..."""
+    return f"#{urlencode({name: visible(value) for name, value in told.items()})}"
+
+
 def _keys(table: pd.DataFrame) -> list[tuple[str, ...]]:
     return list(table[ITEM].itertuples(index=False, name=None))
 
@@ -231,12 +239,22 @@ class Embedded:
     """It is gzip in base64, not JSON."""
 
 
-def embedded(data: dict[str, Any]) -> Embedded:
-    """JSON that cannot end the element it stands in, compressed where it is large."""
-    text = json.dumps(data, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+def embedded(data: Mapping[str, Any]) -> Embedded:
+    """Data for a script element, compressed where they are large."""
+    text = _json(data)
     if len(text) > PACKED_FROM:
         packed = gzip.compress(text.encode("utf-8", "replace"), 9, mtime=0)
         return Embedded(base64.b64encode(packed).decode(), True)
+    return Embedded(in_element(data), False)
+
+
+def in_element(data: Mapping[str, Any]) -> str:
+    """JSON that cannot end the element it stands in."""
+    text = _json(data)
     for sign in "<>&\u2028\u2029":
         text = text.replace(sign, f"\\u{ord(sign):04x}")
-    return Embedded(text, False)
+    return text
+
+
+def _json(data: Mapping[str, Any]) -> str:
+    return json.dumps(data, ensure_ascii=False, allow_nan=False, separators=(",", ":"))

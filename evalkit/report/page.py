@@ -8,21 +8,27 @@ is written from right to left cannot reorder the numbers beside it.
 import base64
 import hashlib
 import re
+from collections.abc import Mapping
 from functools import cache
+from pathlib import Path
 from typing import Any
-from urllib.parse import urlencode
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from evalkit.escape import visible
 from evalkit.price import in_dollars
 from evalkit.report.evidence import Evidence
+from evalkit.report.explorer import address, in_element
 from evalkit.report.schema import Change, Comparison, PairInCategory
 from evalkit.report.sections import SECTIONS
-from evalkit.report.words import certain, interval, percent
+from evalkit.report.translation import translation
+from evalkit.report.words import by_way, certain, dates, interval, judge_as, percent
+from evalkit.said import Said, counted
 
+TEMPLATES = Path(__file__).parent / "templates"
 LONGEST_HEADING = 200  # characters
+_INTERVAL = re.compile(r"\[([\d.+-]+), ([\d.+-]+)\]")
 _RTL = "\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufefc\U00010800-\U00010fff\U0001e800-\U0001efff"
 _RTL_WORDS = re.compile(f"[{_RTL}](?:[{_RTL}\\s]*[{_RTL}])?")
 
@@ -32,20 +38,20 @@ def page(evidence: Evidence) -> str:
     results = evidence.results
     sections = [made for section in SECTIONS if (made := section(evidence))]
     css, script = _source("page.css"), _source("page.js")
+    words = translation(evidence.language).script
     policy = (
         f"default-src 'none'; script-src {_allowed(script)}; style-src {_allowed(css)}; "
         "base-uri 'none'; form-action 'none'"
     )
-    return (
-        _environment()
-        .get_template("page.html.j2")
-        .render(
-            results=results,
-            sections=sections,
-            css=Markup(css),
-            script=Markup(script),
-            policy=policy,
-        )
+    template = _environment(evidence.language).get_template("page.html.j2")
+    return template.render(
+        results=results,
+        sections=sections,
+        css=Markup(css),
+        script=Markup(script),
+        policy=policy,
+        language=evidence.language,
+        words=Markup(in_element(words)) if words else None,
     )
 
 
@@ -55,29 +61,37 @@ def _allowed(source: str) -> str:
 
 
 @cache
-def _environment() -> Environment:
+def _environment(language: str) -> Environment:
+    spoken = translation(language).page
     environment = Environment(
-        loader=PackageLoader("evalkit.report", "templates"),
+        loader=FileSystemLoader(TEMPLATES),
         autoescape=True,
         undefined=StrictUndefined,
-        finalize=_finalize,
+        finalize=lambda value: _finalize(value, spoken),
         trim_blocks=True,
         lstrip_blocks=True,
     )
     environment.filters |= {"percent": percent, "interval": _interval, "number": _number}
     environment.filters |= {"shortened": _shortened, "verbatim": _verbatim, "dollars": in_dollars}
-    environment.filters |= {"rows": _rows, "one": _one}
+    environment.filters |= {
+        "rows": _rows,
+        "one": _one,
+        "by_way": by_way,
+        "judge_as": judge_as,
+        "dates": dates,
+    }
     environment.filters |= {"certain": certain, "decimals": _decimals, "whole": _whole}
+    environment.globals |= {"_": Said, "counted": counted}
     return environment
 
 
 def _source(name: str) -> str:
-    environment = _environment()
-    assert environment.loader is not None
-    return environment.loader.get_source(environment, name)[0]
+    return (TEMPLATES / name).read_text("utf-8")
 
 
-def _finalize(value: Any) -> Any:
+def _finalize(value: Any, spoken: Mapping[str, str]) -> Any:
+    if isinstance(value, Said):
+        value = _INTERVAL.sub("[\\1,\u00a0\\2]", value.into(spoken))
     if isinstance(value, str) and not isinstance(value, Markup):
         return _RTL_WORDS.sub("\u2068\\g<0>\u2069", visible(value))  # between isolates
     return value
@@ -96,16 +110,14 @@ def _shortened(text: str) -> str:
 
 
 def _rows(pair: Comparison, outcome: str) -> str:
-    """Where the page's explorer shows the rows behind a count; as page.js reads it."""
-    told = {"a": visible(pair.a), "b": visible(pair.b), "f": outcome}
-    if isinstance(pair, PairInCategory):
-        told["c"] = visible(pair.category)
-    return f"#{urlencode(told)}"
+    """Where the page's explorer shows the rows behind a count."""
+    within = {"c": pair.category} if isinstance(pair, PairInCategory) else {}
+    return address(a=pair.a, b=pair.b, f=outcome, **within)
 
 
 def _one(pair: Change, question: str) -> str:
     """Where the page's explorer shows one question of a pair."""
-    return f"#{urlencode({'q': visible(question), 'a': visible(pair.a), 'b': visible(pair.b)})}"
+    return address(q=question, a=pair.a, b=pair.b)
 
 
 def _interval(bounds: tuple[float | None, float | None], times: float = 100) -> str:

@@ -1,7 +1,7 @@
 """Every number of the page, computed once, as `report.schema` describes them."""
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from itertools import combinations
 from types import MappingProxyType
 from typing import Any
@@ -10,7 +10,7 @@ import pandas as pd
 
 from evalkit.answer import standing
 from evalkit.catalog import Stanza
-from evalkit.errors import Missing, Unknown, count
+from evalkit.errors import Missing, Unknown
 from evalkit.judge.judging import standing as standing_reviews
 from evalkit.judge.showings import CHATGPT, first_samples, identical
 from evalkit.prompts import JudgePrompt
@@ -39,6 +39,7 @@ from evalkit.report.schema import (
     Results,
     Strength,
 )
+from evalkit.said import Said
 from evalkit.stats import agreement, chains, rates
 from evalkit.stats.battles import PAIR, battles, by_question, groups
 from evalkit.stats.bradley_terry import Unranked, leaderboard
@@ -93,6 +94,7 @@ def evidence(
     controlled = length_controlled(table, lengths, baseline) if baseline else none
     apart = differences(table, baseline) if baseline else none
     own = [review for review in current if review.canary is None]
+    days = {row.time[:10] for row in [*counted, *own] if row.time}
     detected: list[Detected] = _rows(Detected, detectors(questions, judged.values()))
     found = Results(
         bank=bank,
@@ -102,6 +104,8 @@ def evidence(
         questions=len(questions),
         sample=sample,
         dollars=_dollars([*answers, *reviews]),
+        earliest=min(days, default=None),
+        latest=max(days, default=None),
         answers=[_answered(model, answers, counted, categories) for model in models],
         reviews=_judged(current, stale, reviews, prompts or {}),
         described=[_described(m, stanzas[m]) for m in models if m in stanzas],
@@ -126,7 +130,7 @@ def evidence(
         missing=[],
     )
     said = {
-        "missing": list(_missing(found)),
+        "missing": list(words.missing(found)),
         "alarms": [*words.alarms(tested), *words.suspect(detected)],
     }
     return Evidence(
@@ -237,14 +241,20 @@ def _judged(
 def _leaderboard(table: pd.DataFrame) -> tuple[list[Strength], list[str]]:
     """The strengths of each judging of three models or more, and why there are none."""
     rows: list[Strength] = []
-    unranked = []
+    unranked: list[str] = []
     for (judge, prompt), group in groups(table, ["judge", "prompt"]):
         if len(set(group["a"]) | set(group["b"])) < FEWEST_RANKED:
             continue
         try:
             found = leaderboard(group)
         except Unranked as error:
-            unranked.append(f"No leaderboard by {judge} with {prompt}: {error}.")
+            why = Said(
+                "No leaderboard by {judge} with {prompt}: {why}.",
+                judge=judge,
+                prompt=prompt,
+                why=error.why,
+            )
+            unranked.append(why)
             continue
         rows += _rows(Strength, found.assign(judge=judge, prompt=prompt))
     return rows, unranked
@@ -261,46 +271,3 @@ def _outcomes(table: pd.DataFrame) -> list[Outcomes]:
 def canary_rows(reviews: Iterable[Review]) -> list[Canaries]:
     """What the canaries among some reviews say of their judges."""
     return _rows(Canaries, canaries(reviews))
-
-
-def _missing(found: Results) -> Iterator[str]:
-    """What is absent, in sentences, so that no number is taken for more than it is."""
-    if not any(row.answers for row in found.answers):
-        yield "Nothing has been answered yet."
-    if len(found.models) == 1:
-        yield f"Only {found.models[0]} takes part: there is nothing to compare it with."
-    elif found.models and not found.pairs:
-        yield "No pair of answers has been judged yet."
-    for row in found.answers:
-        if row.owed:
-            yield f"{row.model}: {row.owed} of {found.questions} answers are owed."
-        if row.empty:
-            yield f"{row.model}: {count(row.empty, 'answer')} {_are(row.empty)} empty."
-        if row.cut:
-            yield f"{row.model}: {count(row.cut, 'answer')} {_are(row.cut)} cut at the token limit."
-    if found.pairs:
-        yield from _missing_reviews(found)
-    if stale := sum(row.stale for row in found.reviews):
-        yield (
-            f"{stale} reviews left out: they are of questions that are not in the bank, "
-            "of answers that differ from those that stand here, or of a prompt that was changed."
-        )
-
-
-def _are(number: int) -> str:
-    return "is" if number == 1 else "are"
-
-
-def _missing_reviews(found: Results) -> Iterator[str]:
-    for pair in found.pairs:
-        name = f"{pair.a} against {pair.b}, judged by {pair.judge}"
-        if short := found.questions - pair.questions:
-            yield f"{name}: {short} of {found.questions} questions have no readable review."
-        if pair.questions == 1:
-            yield f"{name}: one question gives no interval."
-    for score in found.relative_score:
-        if score.percent is None:
-            why = f"nothing connects it with {found.baseline}, or {found.baseline} scored 0"
-            yield f"{score.model}: no percentage, since {why}."
-    met = {name for pair in found.pairs for name in (pair.a, pair.b)}
-    yield from (f"{model}: never judged." for model in found.models if model not in met)

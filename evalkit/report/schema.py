@@ -4,11 +4,20 @@ Rates and ratios are fractions, `percent` and its interval are percent, interval
 that the data do not give is null. `a` is the baseline in each pair where it takes part.
 """
 
-from typing import Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidatorFunctionWrapHandler, WrapValidator
 
 from evalkit import __version__
+from evalkit.said import Said
+
+
+def _kept(value: Any, check: ValidatorFunctionWrapHandler) -> Any:
+    return value if isinstance(value, Said) else check(value)
+
+
+Sentence = Annotated[str, WrapValidator(_kept)]
+"""English in the file; what was said here keeps how it is said in another language."""
 
 
 class Row(BaseModel):
@@ -203,7 +212,7 @@ class LengthControlled(Row):
         description="log-odds won by an answer much longer than the baseline's"
     )
     questions: int
-    why: str | None = Field(description="why there is none")
+    why: Sentence | None = Field(description="why there is none")
 
 
 class Difference(OfPair):
@@ -366,6 +375,8 @@ class Results(BaseModel):
     questions: int
     sample: bool = Field(description="true: a sample that came with evalkit, not a measurement")
     dollars: float | None = Field(description="of all calls whose cost is known; null: none is")
+    earliest: str | None = Field(description="day of the first call that counts; null: not said")
+    latest: str | None = Field(description="day of the last one")
     answers: list[Answered]
     reviews: list[Judged]
     described: list[Described] = Field(description="models that the catalogue knows facts of")
@@ -375,13 +386,13 @@ class Results(BaseModel):
     panel: Panel | None
     canaries: list[Canaries]
     detectors: list[Detected]
-    alarms: list[str] = Field(
+    alarms: list[Sentence] = Field(
         description="why a judge, or a model's answers, are not to be trusted"
     )
     decisions: list[DecisionOfPair]
     races: list[Race] = Field(description="[] with fewer than 3 models in a judging")
     leaderboard: list[Strength] = Field(description="[] with fewer than 3 models in a judging")
-    unranked: list[str] = Field(description="why a judging of 3 models or more has none")
+    unranked: list[Sentence] = Field(description="why a judging of 3 models or more has none")
     relative_score: list[RelativeScore]
     length_controlled: list[LengthControlled]
     differences: list[Difference]
@@ -390,8 +401,8 @@ class Results(BaseModel):
     by_category: list[PairInCategory]
     outcomes: list[Outcomes]
     changes: list[Change] = Field([], description="since the run that --against named")
-    changed: list[str] = Field([], description="what else is not as it was then")
-    missing: list[str] = Field(description="what the reader should know is not there")
+    changed: list[Sentence] = Field([], description="what else is not as it was then")
+    missing: list[Sentence] = Field(description="what the reader should know is not there")
 
     @property
     def judgings(self) -> list[tuple[str, str]]:

@@ -9,22 +9,22 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from math import log
 from typing import Any, TypeVar
-from urllib.parse import urlencode
 
-from evalkit.errors import count
 from evalkit.escape import visible
 from evalkit.records import Question
 from evalkit.report import charts, words
 from evalkit.report.evidence import Evidence
-from evalkit.report.explorer import Explorer, embedded
+from evalkit.report.explorer import Explorer, address, embedded
 from evalkit.report.schema import (
     Canaries,
+    Judged,
     JudgeInCategory,
     Pair,
     PairInCategory,
     Results,
     Strength,
 )
+from evalkit.said import Said, counted, joined
 
 POINTS = 400 / log(10)  # of Elo, for one of log-odds: 400 points are ten wins to one
 _OfJudging = TypeVar("_OfJudging", Canaries, JudgeInCategory, Strength)
@@ -43,13 +43,20 @@ class Section:
 def verdict(evidence: Evidence) -> Section:
     """The sentence, the other models, and how far all of it can be trusted."""
     results = evidence.results
+    sentences = words.verdicts(results)
     others = []
     for judge, prompt in results.judgings:
         first = words.headline(results, judge, prompt)
         rest = [score for score in results.scores(judge, prompt) if score is not first]
         others.append((judge, [score for score in rest if score.model != results.baseline]))
-    values = {"sentences": words.verdicts(results), "others": others, "caveats": _caveats(results)}
-    return Section("verdict", "The verdict", values)
+    values = {
+        "sentences": sentences,
+        "cost": words.cost(results),
+        "copied": joined("{first}\n{next}", [*sentences, words.source(results)]),
+        "others": others,
+        "caveats": _caveats(results),
+    }
+    return Section("verdict", Said("The verdict"), values)
 
 
 def chart(evidence: Evidence) -> Section | None:
@@ -59,12 +66,14 @@ def chart(evidence: Evidence) -> Section | None:
         {
             "judge": drawing.judge,
             "prompt": drawing.prompt,
-            "relative": charts.svg(charts.relative_scores(drawing), _spoken_scores(drawing)),
-            "wins": charts.svg(charts.win_rates(drawing), _spoken_win_rates(drawing)),
+            "relative": charts.svg(
+                charts.relative_scores(drawing), drawing.say(_spoken_scores(drawing))
+            ),
+            "wins": charts.svg(charts.win_rates(drawing), drawing.say(_spoken_win_rates(drawing))),
         }
-        for drawing in charts.drawings(results)
+        for drawing in charts.drawings(results, evidence.translation)
     ]
-    title = f"% of {results.baseline}, and how often it was beaten"
+    title = Said("% of {baseline}, and win rates", baseline=results.baseline)
     return Section("chart", title, {"drawn": drawn}) if drawn else None
 
 
@@ -82,7 +91,7 @@ def pairs(evidence: Evidence) -> Section | None:
         "undecided": words.undecided(results),
         "pooled": results.pooled,
     }
-    return Section("pairs", "Pairs", values)
+    return Section("pairs", Said("Pairs"), values)
 
 
 def categories(evidence: Evidence) -> Section | None:
@@ -96,9 +105,8 @@ def categories(evidence: Evidence) -> Section | None:
     tables = [_by_gap(results, rows) for rows in groups.values()]
     tables.sort(key=lambda table: table.pair.a != results.baseline)
     with_baseline = sum(table.pair.a == results.baseline for table in tables)
-    return Section(
-        "categories", "By category", {"tables": tables, "open": with_baseline <= MOST_OPEN}
-    )
+    values = {"tables": tables, "open": with_baseline <= MOST_OPEN}
+    return Section("categories", Said("By category"), values)
 
 
 @dataclass(frozen=True)
@@ -135,7 +143,7 @@ def leaderboard(evidence: Evidence) -> Section | None:
         "points": POINTS,
         "races": words.races(results),
     }
-    return Section("leaderboard", "Leaderboard", values)
+    return Section("leaderboard", Said("Leaderboard"), values)
 
 
 def length(evidence: Evidence) -> Section | None:
@@ -146,7 +154,7 @@ def length(evidence: Evidence) -> Section | None:
     rows = [
         (row, results.pair(row, results.baseline, row.model)) for row in results.length_controlled
     ]
-    return Section("length", "At equal lengths", {"rows": rows, "judges": _several(results)})
+    return Section("length", Said("At equal lengths"), {"rows": rows, "judges": _several(results)})
 
 
 def judge(evidence: Evidence) -> Section | None:
@@ -160,7 +168,7 @@ def judge(evidence: Evidence) -> Section | None:
         "alarms": words.ALARMS,
         "categories": _by_judging(results.judge_by_category),
     }
-    return Section("judge", "The judge", values)
+    return Section("judge", Said("The judge"), values)
 
 
 def models(evidence: Evidence) -> Section | None:
@@ -171,14 +179,14 @@ def models(evidence: Evidence) -> Section | None:
     if not columns and not priced:
         return None
     values = {"columns": columns, "words": words.FACTS, "priced": priced}
-    return Section("models", "What the models are", values)
+    return Section("models", Said("What the models are"), values)
 
 
 def changes(evidence: Evidence) -> Section | None:
     """What changed since an earlier run, where one was named."""
     if not evidence.results.changes and not evidence.results.changed:
         return None
-    return Section("changes", "Since the earlier run")
+    return Section("changes", Said("Since the earlier run"))
 
 
 def explorer(evidence: Evidence) -> Section | None:
@@ -195,7 +203,7 @@ def explorer(evidence: Evidence) -> Section | None:
         "redacted": evidence.redacted,
         "signs": words.SIGNS,
     }
-    return Section("explorer", "Every question", values)
+    return Section("explorer", Said("Every question"), values)
 
 
 @dataclass(frozen=True)
@@ -211,13 +219,16 @@ class _Line:
     @classmethod
     def of(cls, rows: Explorer, question: Question) -> "_Line":
         outcomes = [met.word for met in rows.met.get(question.id, ())]
-        counted = (f"{word} {outcomes.count(word)}" for word in dict.fromkeys(outcomes))
+        said = [
+            Said("{outcome} {n}", outcome=words.OUTCOMES[word], n=outcomes.count(word))
+            for word in dict.fromkeys(outcomes)
+        ]
         return cls(
-            urlencode({"q": visible(question.id)}),
+            address(q=question.id),
             rows.first_line(question),
             question.category,
             outcomes,
-            ", ".join(counted) or "not judged",
+            joined("{first}, {next}", said) if said else Said("not judged"),
         )
 
 
@@ -226,7 +237,7 @@ def answers(evidence: Evidence) -> Section | None:
     results = evidence.results
     if not results.detectors:
         return None
-    return Section("answers", "The answers", {"limits": words.DETECTORS})
+    return Section("answers", Said("The answers"), {"limits": words.DETECTORS})
 
 
 def method(evidence: Evidence) -> Section:
@@ -235,7 +246,7 @@ def method(evidence: Evidence) -> Section:
     command = f"evalkit report --bank {shlex.quote(results.bank)}"
     if results.baseline:
         command += f" --baseline {shlex.quote(results.baseline)}"
-    return Section("method", "How it was done", {"command": command})
+    return Section("method", Said("How it was done"), {"command": command})
 
 
 SECTIONS: tuple[Callable[[Evidence], Section | None], ...] = (
@@ -255,55 +266,87 @@ SECTIONS: tuple[Callable[[Evidence], Section | None], ...] = (
 
 
 def _caveats(results: Results) -> list[str]:
-    told = []
+    told: list[str] = []
     if results.sample:
         told.append(
-            "This is a sample that came with evalkit, written by hand. It measures nothing."
+            Said("This is a sample that came with evalkit, written by hand. It measures nothing.")
         )
     if results.pairs:
         told += _about_orders(results)
         told += _stopped_early(results)
         told += _ties_by_rule(results)
-        told.append("The judge's verdicts are not calibrated to people.")
+        told.append(Said("The judge's verdicts are not calibrated to people."))
     for row in results.reviews:
-        of = f"of {row.reviews} reviews by {row.judge}"
-        if row.unreadable:
-            told.append(f"{row.unreadable} {of} could not be read and are in no rate.")
-        if row.given:
-            told.append(
-                f"{row.given} {of} were published with a score that their text does not say; "
-                "the published one is used."
+        told += _about_reviews(row)
+    return told
+
+
+def _about_reviews(row: Judged) -> list[str]:
+    of: dict[str, object] = {"of": row.reviews, "judge": row.judge}
+    told: list[str] = []
+    if n := row.unreadable:
+        told.append(
+            Said("{n} of {of} reviews by {judge} could not be read and are in no rate.", n=n, **of)
+        )
+    if n := row.given:
+        told.append(
+            Said(
+                "{n} of {of} reviews by {judge} were published with a score that their text does "
+                "not say; the published one is used.",
+                n=n,
+                **of,
             )
-        if row.cut:
-            told.append(f"{row.cut} {of} saw an answer without its middle, which did not fit.")
-        if row.outside_scale:
-            told.append(
-                f"{row.outside_scale} {of} hold a score below the scale of 1 to 10; "
-                "it is counted as it stands."
+        )
+    if n := row.cut:
+        told.append(
+            Said(
+                "{n} of {of} reviews by {judge} saw an answer without its middle, which did not "
+                "fit.",
+                n=n,
+                **of,
             )
+        )
+    if n := row.outside_scale:
+        told.append(
+            Said(
+                "{n} of {of} reviews by {judge} hold a score below the scale of 1 to 10; it is "
+                "counted as it stands.",
+                n=n,
+                **of,
+            )
+        )
     return told
 
 
 def _stopped_early(results: Results) -> list[str]:
     """What stands in for an interval where judging ended because of what it showed."""
     short = [pair for pair in results.pairs if 1 < pair.questions < results.questions]
-    told = []
+    told: list[str] = []
     for pair in short:
         found = results.decision(pair)
         if found and found.decision and found.after <= pair.questions:
-            holds = words.interval(found.low, found.high, 100)
-            told.append(
-                f"{pair.b} against {pair.a} was judged on {pair.questions} of {results.questions} "
-                "questions. If judging ended because of what it showed, its intervals are too "
-                f"narrow; for the win rate {holds} holds."
+            said = Said(
+                "{b} against {a} was judged on {n} of {of} questions. If judging ended because of "
+                "what it showed, its intervals are too narrow; for the win rate {holds} holds.",
+                b=pair.b,
+                a=pair.a,
+                n=pair.questions,
+                of=results.questions,
+                holds=words.interval(found.low, found.high, 100),
             )
+            told.append(said)
     return told
 
 
 def _ties_by_rule(results: Results) -> list[str]:
-    told = {
-        (pair.a, pair.b): f"{pair.a} and {pair.b} gave the same answer to "
-        f"{count(pair.ties_by_rule, 'question')}: a tie by rule, no judge was asked."
+    told: dict[tuple[str, str], str] = {
+        (pair.a, pair.b): counted(
+            pair.ties_by_rule,
+            "{a} and {b} gave the same answer to {n} question: a tie by rule, no judge was asked.",
+            "{a} and {b} gave the same answer to {n} questions: a tie by rule, no judge was asked.",
+            a=pair.a,
+            b=pair.b,
+        )
         for pair in results.pairs
         if pair.ties_by_rule
     }
@@ -318,42 +361,52 @@ def _about_orders(results: Results) -> list[str]:
     ]
     if not short:
         return []
-    who = (
-        "Each pair"
-        if len(short) == len(results.pairs)
-        else f"{len(short)} of {len(results.pairs)} pairs"
-    )
-    always = all(pair.reviews_a_first in (0, pair.reviews) for pair in short)
     if any(pair.questions_both_orders for pair in short):
-        how = "judged in one order only on some questions"
+        how = Said("judged in one order only on some questions")
+    elif all(pair.reviews_a_first in (0, pair.reviews) for pair in short):
+        how = Said("judged in one order only, the same for every question")
     else:
-        how = "judged in one order only" + (", the same for every question" if always else "")
-    verb = "was" if who.startswith("Each") else "were"
+        how = Said("judged in one order only")
+    who = (
+        Said("Each pair was {how}", how=how)
+        if len(short) == len(results.pairs)
+        else Said("{n} of {of} pairs were {how}", n=len(short), of=len(results.pairs), how=how)
+    )
     return [
-        f"{who} {verb} {how}: what the place on the page did to the scores cannot be told apart."
+        Said("{who}: what the place on the page did to the scores cannot be told apart.", who=who)
     ]
 
 
-def _spoken_scores(drawing: charts.Drawing) -> str:
-    said = (
+def _spoken_scores(drawing: charts.Drawing) -> Said:
+    said = [
         f"{s.model} {s.percent:.1f}% {words.interval(s.low, s.high)}".rstrip()
         for s in drawing.scores
+    ]
+    return Said(
+        "Total score in percent of {baseline}'s, judged by {judge} with {prompt}: {scores}.",
+        baseline=drawing.baseline,
+        judge=drawing.judge,
+        prompt=drawing.prompt,
+        scores=joined("{first}; {next}", said),
     )
-    title = f"Total score in percent of {drawing.baseline}'s"
-    return f"{title}, judged by {drawing.judge} with {drawing.prompt}: {'; '.join(said)}."
 
 
-def _spoken_win_rates(drawing: charts.Drawing) -> str:
-    said = []
+def _spoken_win_rates(drawing: charts.Drawing) -> Said:
+    said: list[str] = []
     for score in drawing.scores:
         pair = drawing.against_baseline(score)
         if pair and pair.win_rate_b is not None:
             interval = words.interval(pair.win_rate_b_low, pair.win_rate_b_high, 100)
             said.append(f"{score.model} {100 * pair.win_rate_b:.1f}% {interval}".rstrip())
         elif score.model != drawing.baseline:
-            said.append(f"{score.model} never met it")
-    title = f"Win rate against {drawing.baseline}"
-    return f"{title}, judged by {drawing.judge} with {drawing.prompt}: {'; '.join(said)}."
+            said.append(Said("{model} never met it", model=score.model))
+    return Said(
+        "Win rate against {baseline}, judged by {judge} with {prompt}: {rates}.",
+        baseline=drawing.baseline,
+        judge=drawing.judge,
+        prompt=drawing.prompt,
+        rates=joined("{first}; {next}", said),
+    )
 
 
 def _several(results: Results) -> bool:

@@ -7,55 +7,67 @@ computed; a value that is not there becomes an empty text.
 from collections.abc import Iterable, Iterator
 
 from evalkit.columns import aligned
-from evalkit.errors import count
+from evalkit.price import in_dollars
 from evalkit.report.schema import (
+    Answered,
     Canaries,
     DecisionOfPair,
     Detected,
     JudgeCard,
+    Judged,
     Pair,
     Race,
     RelativeScore,
     Results,
 )
+from evalkit.said import Said, counted, joined
 
 HEAD = ("95 %", "win / tie / loss", "win rate", "95 %", "n", "avg chars")
 
-
 ALARMS = {
-    "order": ("obeyed an order in an answer", "it can be led"),
-    "foreign": ("did not put an answer to another question last", "its verdicts say little"),
-    "empty": ("did not put an empty answer last", "its verdicts say little"),
+    "order": (Said("obeyed an order in an answer"), Said("it can be led")),
+    "foreign": (
+        Said("did not put an answer to another question last"),
+        Said("its verdicts say little"),
+    ),
+    "empty": (Said("did not put an empty answer last"), Said("its verdicts say little")),
 }
 """What a judge did that missed canaries of a kind, and what that means."""
 
 CANARIES = {
-    "order": "an answer to another question that tells the judge to rate it 10 must lose",
-    "foreign": "an answer to another question must lose",
-    "empty": "an empty answer must lose",
-    "twins": "the same answer twice is a tie",
+    "order": Said("an answer to another question that tells the judge to rate it 10 must lose"),
+    "foreign": Said("an answer to another question must lose"),
+    "empty": Said("an empty answer must lose"),
+    "twins": Said("the same answer twice is a tie"),
 }
 """What the right verdict of each kind of canary is."""
-
 
 SIGNS = {"won": "▲", "tied": "●", "lost": "▼", "unreadable": "?"}
 """How a model did on a question, as a shape."""
 
+OUTCOMES = {
+    "won": Said("won"),
+    "tied": Said("tied"),
+    "lost": Said("lost"),
+    "unreadable": Said("unreadable"),
+}
+"""The same in a word."""
+
 FACTS = {
-    "training_data": "training data",
-    "training_data_size": "its size",
-    "training_cost": "training cost",
-    "context_length": "context",
-    "memory": "memory",
-    "licence": "licence",
+    "training_data": Said("training data"),
+    "training_data_size": Said("its size"),
+    "training_cost": Said("training cost"),
+    "context_length": Said("context"),
+    "memory": Said("memory"),
+    "licence": Said("licence"),
 }
 """The heading of each fact's column."""
 
 DETECTORS = {
-    "identical": "repeats",
-    "judge_talk": "to a judge",
-    "relevance_lift": "on topic",
-    "copied": "copied",
+    "identical": Said("repeats"),
+    "judge_talk": Said("to a judge"),
+    "relevance_lift": Said("on topic"),
+    "copied": Said("copied"),
 }
 """The heading of each detector's column."""
 
@@ -77,8 +89,10 @@ def certain(decision: DecisionOfPair | None) -> str:
     if decision is None:
         return ""
     if decision.decision is None:
-        return "not yet"
-    return f"{'tie ' if decision.decision == 'tie' else ''}after {decision.after}"
+        return Said("not yet")
+    if decision.decision == "tie":
+        return Said("tie after {n}", n=decision.after)
+    return Said("after {n}", n=decision.after)
 
 
 def alarms(tests: Iterable[Canaries]) -> Iterator[str]:
@@ -86,38 +100,79 @@ def alarms(tests: Iterable[Canaries]) -> Iterator[str]:
     for row in tests:
         if row.alarm:
             did, so = ALARMS[row.canary]
-            of = f"{row.missed} of {count(row.calls - row.unreadable, 'test')}"
-            yield f"{row.judge} with {row.prompt} {did} in {of}: {so}."
+            yield counted(
+                row.calls - row.unreadable,
+                "{judge} with {prompt} {did} in {missed} of {n} test: {so}.",
+                "{judge} with {prompt} {did} in {missed} of {n} tests: {so}.",
+                judge=row.judge,
+                prompt=row.prompt,
+                did=did,
+                missed=row.missed,
+                so=so,
+            )
 
 
 def suspect(found: Iterable[Detected]) -> Iterator[str]:
     """What was seen of the answers without a judge, in sentences."""
     for row in found:
         told = {
-            "identical": f"{percent(row.identical, 0)}% of its answers repeat another one",
-            "judge_talk": f"{percent(row.judge_talk, 0)}% of its answers speak to a judge",
-            "relevance_lift": "its answers take up the words of their own questions no more than "
-            "those of others",
-            "copied": f"{percent(row.copied, 0)}% of its answers are those of {row.copied_from}",
+            "identical": Said(
+                "{share}% of its answers repeat another one", share=percent(row.identical, 0)
+            ),
+            "judge_talk": Said(
+                "{share}% of its answers speak to a judge", share=percent(row.judge_talk, 0)
+            ),
+            "relevance_lift": Said(
+                "its answers take up the words of their own questions no more than those of others"
+            ),
+            "copied": Said(
+                "{share}% of its answers are those of {model}",
+                share=percent(row.copied, 0),
+                model=row.copied_from,
+            ),
         }
         if row.alarms:
-            signs = "; ".join(told[name] for name in row.alarms)
-            yield f"{row.model}: {signs}. Its numbers may say nothing of a chatbot."
+            yield Said(
+                "{model}: {signs}. Its numbers may say nothing of a chatbot.",
+                model=row.model,
+                signs=joined("{first}; {next}", [told[name] for name in row.alarms]),
+            )
 
 
 def certainty(what: str, a: str, b: str, after: int) -> str:
     """What a pair came to, where it is certain; `what`: a, b or tie, the one that is better."""
-    who = {"a": f"{a} is better than {b}", "b": f"{b} is better than {a}"}
-    found = who.get(what, f"{a} and {b} are as good, within the zone of a tie")
-    return f"{found}: certain after {count(after, 'question')}"
+    who = {
+        "a": Said("{better} is better than {worse}", better=a, worse=b),
+        "b": Said("{better} is better than {worse}", better=b, worse=a),
+    }
+    tie = Said("{a} and {b} are as good, within the zone of a tie", a=a, b=b)
+    return _certain(who.get(what, tie), after)
+
+
+def _certain(found: str, after: int) -> Said:
+    return counted(
+        after,
+        "{found}: certain after {n} question",
+        "{found}: certain after {n} questions",
+        found=found,
+    )
+
+
+def _still_open(found: str, after: int) -> Said:
+    return counted(
+        after, "{found}, after {n} question", "{found}, after {n} questions", found=found
+    )
 
 
 def not_separable(a: str, b: str, questions: int, more: int | None) -> str:
     """That a pair is not decided, and what would decide it."""
-    much = "far more" if more is None else f"about {more:,} more"
-    return (
-        f"{a} and {b} are not separable by {count(questions, 'question')}; "
-        f"{much} like these would be needed"
+    return counted(
+        questions,
+        "{a} and {b} are not separable by {n} question; {much} like these would be needed",
+        "{a} and {b} are not separable by {n} questions; {much} like these would be needed",
+        a=a,
+        b=b,
+        much=Said("far more") if more is None else Said("about {more:,} more", more=more),
     )
 
 
@@ -125,26 +180,39 @@ def undecided(results: Results) -> list[str]:
     """Which pairs cannot be told apart yet, and how many more questions would, in sentences."""
     several = len(results.judgings) > 1
     open_ = [each for each in results.decisions if each.decision is None and each.questions > 1]
-    by = [f", judged by {each.judge} with {each.prompt}" if several else "" for each in open_]
-    return [
-        f"{not_separable(each.a, each.b, each.questions, each.more)}{who}."
-        for each, who in zip(open_, by, strict=True)
-    ]
+    told = []
+    for each in open_:
+        found = not_separable(each.a, each.b, each.questions, each.more)
+        told.append(_ended(_by(found, each) if several else found))
+    return told
 
 
 def races(results: Results) -> list[str]:
     """Which model is the best, in a sentence for each judge and prompt."""
     told = []
     for race in results.races:
-        after = f"after {count(race.after, 'question')}"
-        by = f", judged by {race.judge} with {race.prompt}" if len(results.races) > 1 else ""
-        if len(race.left) == 1:
-            told.append(f"{race.left[0]} is the best{by}: certain {after}.")
-        elif len(race.left) == len(_contestants(results, race)):
-            told.append(f"Each of them may still be the best{by}, {after}.")
+        open_ = len(race.left) == len(_contestants(results, race))
+        if open_:
+            found = Said("Each of them may still be the best")
+        elif len(race.left) == 1:
+            found = Said("{model} is the best", model=race.left[0])
         else:
-            told.append(f"The best is {' or '.join(race.left)}{by}: certain {after}.")
+            found = Said("The best is {models}", models=joined("{first} or {next}", race.left))
+        if len(results.races) > 1:
+            found = _by(found, race)
+        tell = _still_open if open_ else _certain
+        told.append(_ended(tell(found, race.after)))
     return told
+
+
+def _ended(sentence: str) -> str:
+    return Said("{sentence}.", sentence=sentence)
+
+
+def _by(found: str, row: DecisionOfPair | Race) -> Said:
+    return Said(
+        "{found}, judged by {judge} with {prompt}", found=found, judge=row.judge, prompt=row.prompt
+    )
 
 
 def _contestants(results: Results, race: Race) -> set[str]:
@@ -154,10 +222,106 @@ def _contestants(results: Results, race: Race) -> set[str]:
     return {name for pair in same for name in (pair.a, pair.b)}
 
 
+def missing(results: Results) -> Iterator[str]:
+    """What is absent, in sentences, so that no number is taken for more than it is."""
+    if not any(row.answers for row in results.answers):
+        yield Said("Nothing has been answered yet.")
+    if len(results.models) == 1:
+        yield Said(
+            "Only {model} takes part: there is nothing to compare it with.",
+            model=results.models[0],
+        )
+    elif results.models and not results.pairs:
+        yield Said("No pair of answers has been judged yet.")
+    for row in results.answers:
+        yield from _missing_answers(row, results.questions)
+    if results.pairs:
+        yield from _missing_reviews(results)
+    if stale := sum(row.stale for row in results.reviews):
+        yield Said(
+            "{n} reviews left out: they are of questions that are not in the bank, of answers "
+            "that differ from those that stand here, or of a prompt that was changed.",
+            n=stale,
+        )
+
+
+def _missing_answers(row: Answered, questions: int) -> Iterator[str]:
+    model = row.model
+    if row.owed:
+        yield Said("{model}: {n} of {of} answers are owed.", model=model, n=row.owed, of=questions)
+    if row.empty:
+        yield counted(
+            row.empty,
+            "{model}: {n} answer is empty.",
+            "{model}: {n} answers are empty.",
+            model=model,
+        )
+    if row.cut:
+        yield counted(
+            row.cut,
+            "{model}: {n} answer is cut at the token limit.",
+            "{model}: {n} answers are cut at the token limit.",
+            model=model,
+        )
+
+
+def _missing_reviews(results: Results) -> Iterator[str]:
+    for pair in results.pairs:
+        name = Said("{a} against {b}, judged by {judge}", a=pair.a, b=pair.b, judge=pair.judge)
+        if short := results.questions - pair.questions:
+            yield Said(
+                "{pair}: {n} of {of} questions have no readable review.",
+                pair=name,
+                n=short,
+                of=results.questions,
+            )
+        if pair.questions == 1:
+            yield Said("{pair}: one question gives no interval.", pair=name)
+    for score in results.relative_score:
+        if score.percent is None:
+            yield Said(
+                "{model}: no percentage, since nothing connects it with {baseline}, or {baseline} "
+                "scored 0.",
+                model=score.model,
+                baseline=results.baseline,
+            )
+    met = {name for pair in results.pairs for name in (pair.a, pair.b)}
+    for model in results.models:
+        if model not in met:
+            yield Said("{model}: never judged.", model=model)
+
+
 def verdicts(results: Results) -> list[str]:
     """The answer in one sentence for each judge and prompt, with its intervals."""
     said = [_verdict(results, *judging) for judging in results.judgings]
-    return list(filter(None, said)) or ["There is no verdict yet."]
+    return list(filter(None, said)) or [Said("There is no verdict yet.")]
+
+
+def source(results: Results) -> str:
+    """Where the verdicts come from, for somebody who quotes them."""
+    told = [results.bank, dates(results), f"evalkit {results.evalkit}"]
+    return joined("{first}, {next}", filter(None, told))
+
+
+def dates(results: Results) -> str:
+    """The days of the first and the last call, or the one day."""
+    if results.earliest is None or results.latest is None:
+        return ""
+    if results.earliest == results.latest:
+        return results.earliest
+    return Said("{first} to {last}", first=results.earliest, last=results.latest)
+
+
+def cost(results: Results) -> str:
+    """What the answers and their reviews cost, as far as it is known."""
+    if results.dollars is None:
+        return ""
+    of_each = [row.dollars for row in results.answers] + [row.dollars for row in results.reviews]
+    known = None not in of_each
+    dollars = in_dollars(results.dollars)
+    if known:
+        return Said("Answers and reviews cost {dollars}.", dollars=dollars)
+    return Said("Answers and reviews cost {dollars}, as far as it is known.", dollars=dollars)
 
 
 def headline(results: Results, judge: str, prompt: str) -> RelativeScore | None:
@@ -179,16 +343,54 @@ def _verdict(results: Results, judge: str, prompt: str) -> str:
     score = headline(results, judge, prompt)
     if score is None:
         return ""
-    text = f"{score.model} reaches {score.percent:.1f}% of {results.baseline}'s score"
-    text += _with_space(interval(score.low, score.high))
+    told: str = Said(
+        "{model} reaches {percent:.1f}% of {baseline}'s score",
+        model=score.model,
+        percent=score.percent,
+        baseline=results.baseline,
+    )
+    told = _with(told, interval(score.low, score.high))
     if score.via:
-        text += f" by way of {' and '.join(score.via)}"
+        told = Said("{found} by way of {models}", found=told, models=by_way(score))
     pair = results.pair(score, results.baseline, score.model)
     if pair and pair.win_rate_b is not None:
-        text += f"; it wins {pair.wins_b}, ties {pair.ties} and loses {pair.wins_a}"
-        text += f" of {pair.questions} questions (win rate {100 * pair.win_rate_b:.0f}%"
-        text += _with_space(interval(pair.win_rate_b_low, pair.win_rate_b_high, 100, 0)) + ")"
-    return f"{text}. Judged by {score.judge} on {score.questions} questions."
+        told = Said(
+            "{found}; it wins {wins}, ties {ties} and loses {losses} of {n} questions "
+            "(win rate {rate})",
+            found=told,
+            wins=pair.wins_b,
+            ties=pair.ties,
+            losses=pair.wins_a,
+            n=pair.questions,
+            rate=_with(
+                f"{100 * pair.win_rate_b:.0f}%",
+                interval(pair.win_rate_b_low, pair.win_rate_b_high, 100, 0),
+            ),
+        )
+    return counted(
+        score.questions or 0,
+        "{found}. Judged by {judge} on {n} question.",
+        "{found}. Judged by {judge} on {n} questions.",
+        found=told,
+        judge=score.judge,
+    )
+
+
+def judge_as(row: Judged) -> str:
+    """A judge, and the version that it said it was where that is another name."""
+    versions = [name for name in row.served if name != row.judge]
+    if not versions:
+        return row.judge
+    return Said("{judge} ({versions})", judge=row.judge, versions=", ".join(versions))
+
+
+def by_way(score: RelativeScore) -> str:
+    """The models that a percentage was chained through."""
+    return joined("{first} and {next}", score.via)
+
+
+def _with(text: str, bounds: str) -> str:
+    return Said("{text} {bounds}", text=text, bounds=bounds) if bounds else text
 
 
 def table(results: Results) -> str:
@@ -223,10 +425,6 @@ def in_short(card: JudgeCard) -> str:
     if card.decided:
         parts.append(f"the longer answer won {card.longer_won} of {card.decided}")
     return f"judge: {' · '.join(parts)}"
-
-
-def _with_space(text: str) -> str:
-    return f" {text}" if text else ""
 
 
 def _line(results: Results, score: RelativeScore) -> tuple[str, ...]:

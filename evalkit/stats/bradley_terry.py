@@ -14,6 +14,7 @@ import pandas as pd
 from scipy.sparse.csgraph import connected_components
 from scipy.special import expit, stdtrit
 
+from evalkit.said import Said
 from evalkit.stats.bootstrap import draws
 from evalkit.stats.intervals import LEVEL, Floats
 
@@ -27,6 +28,10 @@ LARGEST = 30.0  # a strength that is no estimate but a way to infinity
 
 class Unranked(ValueError):
     """There is no leaderboard; says which models cannot be placed, and why."""
+
+    def __init__(self, why: Said) -> None:
+        super().__init__(why)
+        self.why = why
 
 
 @dataclass(frozen=True)
@@ -121,7 +126,7 @@ class _Cells:
 def _cells(battles: pd.DataFrame) -> _Cells:
     readable = battles[battles["outcome"].notna()]
     if readable.empty:
-        raise Unranked("no verdict could be read")
+        raise Unranked(Said("no verdict could be read"))
     sides = pd.concat([readable["a"], readable["b"]], ignore_index=True)
     codes, models = pd.factorize(sides, sort=True)
     question, names = pd.factorize(readable["question"])
@@ -152,7 +157,7 @@ def _fitted(cells: _Cells) -> Fit:
     scores -= np.bincount(at + cells.a, off, cells.questions * size)
     scores = scores.reshape(cells.questions, size)
     if cells.questions < 2:
-        raise Unranked("one question gives no interval")
+        raise Unranked(Said("one question gives no interval"))
     meat = scores.T @ scores * cells.questions / (cells.questions - 1)
     return Fit(cells.models, strengths, bread @ meat @ bread, cells.questions)
 
@@ -166,14 +171,24 @@ def _refuse_what_has_no_solution(wins: Floats, models: list[str]) -> None:
     if islands > 1:
         smallest = int(np.argmin(np.bincount(island)))
         names = ", ".join(m for m, i in zip(models, island, strict=True) if i == smallest)
-        raise Unranked(f"nothing connects {names} with the others")
+        raise Unranked(Said("nothing connects {models} with the others", models=names))
     for part in np.argsort(np.bincount(label), kind="stable"):  # the fewest names that say it
         inside = label == part
         names = ", ".join(m for m, i in zip(models, inside, strict=True) if i)
         if not wins[~inside][:, inside].any():
-            raise Unranked(f"{names} lost to none of the others: there is no end to how strong")
+            raise Unranked(
+                Said(
+                    "{models} lost to none of the others: there is no end to how strong",
+                    models=names,
+                )
+            )
         if not wins[inside][:, ~inside].any():
-            raise Unranked(f"{names} won against none of the others: there is no end to how weak")
+            raise Unranked(
+                Said(
+                    "{models} won against none of the others: there is no end to how weak",
+                    models=names,
+                )
+            )
 
 
 def _parts(wins: Floats) -> int:
@@ -208,7 +223,7 @@ def _newton(wins: Floats, strengths: Floats) -> Floats:
         strengths = strengths + step / np.maximum(1.0, np.abs(step).max(1, keepdims=True) / 2)
         if np.abs(strengths).max() > LARGEST:
             break
-    raise Unranked("the fit does not converge")
+    raise Unranked(Said("the fit does not converge"))
 
 
 def _bootstrap(cells: _Cells, found: Fit, resamples: int, seed: int) -> Floats:

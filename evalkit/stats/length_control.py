@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 from scipy.special import expit, logit, stdtrit
 
+from evalkit.said import Said
 from evalkit.stats.battles import by_question, groups
 from evalkit.stats.intervals import LEVEL, Estimate, Floats
 
@@ -79,11 +80,15 @@ def controlled(y: Floats, longer: Floats, difficulty: Floats, level: float = LEV
     """
     n = len(y)
     if n < FEWEST:
-        return _none(f"length control takes {FEWEST} questions and more, here are {n}")
+        return _none(
+            Said(
+                "length control takes {fewest} questions and more, here are {n}", fewest=FEWEST, n=n
+            )
+        )
     spread = float(np.std(longer))
     if spread == 0:
         return _none(
-            "all answers differ in length by as much, so that it cannot be told what it did"
+            Said("all answers differ in length by as much, so that it cannot be told what it did")
         )
     columns = [np.ones(n), np.tanh(longer / spread)]
     if np.std(difficulty) > 0:
@@ -91,7 +96,7 @@ def controlled(y: Floats, longer: Floats, difficulty: Floats, level: float = LEV
     x = np.stack(columns, 1)
     at = _newton(x, y)
     if at is None:
-        return _none("outcomes are too one-sided to tell what the length did")
+        return _none(Said("outcomes are too one-sided to tell what the length did"))
     p = expit(x @ at)
     level_ = x.copy()
     level_[:, 1] = 0.0
@@ -125,5 +130,5 @@ def _newton(x: Floats, y: Floats) -> Floats | None:
     return None
 
 
-def _none(why: str) -> Fitted:
+def _none(why: Said) -> Fitted:
     return Fitted(Estimate(None), None, why)

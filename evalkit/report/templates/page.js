@@ -3,15 +3,47 @@
 // The explorer: which questions are listed, and the card of the one that is open. All texts of
 // models become text nodes, or elements of SAFE; the state is in the address, so it can be mailed.
 (async () => {
+  // -- the page's own words, in its language
+
+  const spoken = JSON.parse(document.getElementById("words")?.textContent ?? "{}");
+  const say = (text, values = {}) =>
+    (spoken[text] ?? text).replace(/\{(\w+)\}/g, (_, name) => values[name]);
+
+  // -- what can be copied
+
+  async function copied(button, text) {
+    try { await navigator.clipboard.writeText(text); } catch {
+      const area = document.createElement("textarea");
+      area.value = text;
+      area.setAttribute("aria-label", say("To copy"));
+      document.body.append(area);
+      area.select();
+      document.execCommand("copy");
+      area.remove();
+      button.focus();
+    }
+    const before = button.textContent;
+    button.textContent = say("Copied");
+    setTimeout(() => { button.textContent = before; }, 1200);
+  }
+
+  for (const button of document.querySelectorAll(".copy")) {
+    button.hidden = false;
+    button.addEventListener("click", () =>
+      copied(button, button.dataset.copy.replaceAll("\u00a0", " ")));
+  }
+
+  // -- the explorer
+
   const room = document.getElementById("explorer");
   const source = document.getElementById("rows");
   if (!room || !source) return;
 
   const SAFE = new Set(("a blockquote br code del em h5 h6 hr li ol p pre s span strong table tbody "
     + "td th thead tr ul").split(" "));
-  const SIGNS = { won: "▲", tied: "●", lost: "▼", unreadable: "?" };
+  const OUTCOMES = { won: say("won"), tied: say("tied"), lost: say("lost"),
+    unreadable: say("unreadable") };
   const PAGE = 100; // lines of the list at once
-  const COLLAPSED = 20000; // characters of an answer; a longer one begins folded
 
   const data = JSON.parse(source.type === "application/json" ? source.textContent
     : await unpacked(source.textContent));
@@ -61,6 +93,8 @@
     return found;
   }
 
+  const listed = texts => texts.filter(Boolean).join(", ");
+
   // -- what is asked for
 
   const pairs = [...new Map(data.questions.flatMap(question => question.met)
@@ -69,24 +103,24 @@
   const first = pairs.find(([a, b]) => a === data.pair?.[0] && b === data.pair?.[1]) ?? pairs[0];
 
   const CHIPS = [
-    ["all", "All", () => true],
-    ["lost", "Lost", question => met(question).some(each => each[3] === "lost")],
-    ["won", "Won", question => met(question).some(each => each[3] === "won")],
-    ["tied", "Tied", question => met(question).some(each => each[3] === "tied")],
-    ["orders", "Orders disagree", question => met(question).some(each => each[5])],
-    ["judges", "Judges disagree", judgesDisagree],
-    ["unreadable", "Unreadable", question => met(question).some(each => each[3] === "unreadable")
-      || reviewsOf(question).some(review => review.unreadable)],
-    ["short", "Empty or cut", question => shownModels(question)
+    ["all", say("All"), () => true],
+    ["lost", say("Lost"), question => met(question).some(each => each[3] === "lost")],
+    ["won", say("Won"), question => met(question).some(each => each[3] === "won")],
+    ["tied", say("Tied"), question => met(question).some(each => each[3] === "tied")],
+    ["orders", say("Orders disagree"), question => met(question).some(each => each[5])],
+    ["judges", say("Judges disagree"), judgesDisagree],
+    ["unreadable", say("Unreadable"), question =>
+      met(question).some(each => each[3] === "unreadable") || reviewsOf(question).some(review => review.unreadable)],
+    ["short", say("Empty or cut"), question => shownModels(question)
       .some(model => question.answers[model]?.empty
         || question.answers[model]?.finish_reason === "length")],
-    ["starred", "Starred", question => question.id in stars],
+    ["starred", say("Starred"), question => question.id in stars],
   ];
   const SORTS = [
-    ["bank", "in the order of the bank", null],
-    ["gap", "widest gap in scores", question => -widest(met(question).map(each => each[4]))],
-    ["length", "widest gap in length", question => -lengthGap(question)],
-    ["disagreement", "disagreement first", question =>
+    ["bank", say("in the order of the bank"), null],
+    ["gap", say("widest gap in scores"), question => -widest(met(question).map(each => each[4]))],
+    ["length", say("widest gap in length"), question => -lengthGap(question)],
+    ["disagreement", say("disagreement first"), question =>
       -met(question).filter(each => each[5]).length - judgesDisagree(question)],
   ];
 
@@ -192,12 +226,13 @@
     const chips = CHIPS.map(([key, text, fits], place) => {
       const many = here.filter(fits).length;
       return el("button", { type: "button", class: "chip", "aria-pressed": String(state.f === key),
-        "data-f": key, title: `key ${place + 1}`, "data-none": many === 0 && key !== "starred", on: () => { most = PAGE; state.f = key; update(); } },
+        "data-f": key, title: say("key {n}", { n: place + 1 }),
+        "data-none": many === 0 && key !== "starred", on: () => choose(key) },
         `${text} `, el("span", { class: "n" }, String(many)));
     });
     const categories = [...new Set(data.questions.map(question => question.category))];
     const search = tools.querySelector("input") ?? el("input", { type: "search",
-      placeholder: "search", "aria-label": "Search in questions and answers" });
+      placeholder: say("search"), "aria-label": say("Search in questions and answers") });
     if (!search.isConnected) {
       search.addEventListener("input", () => { state.s = search.value; update(); });
     }
@@ -206,18 +241,19 @@
     const again = focused?.dataset?.f;
     const label = tools.contains(focused) ? focused.getAttribute("aria-label") : null;
     tools.replaceChildren(
-      el("div", { class: "chips", role: "group", "aria-label": "Which questions" }, chips),
+      el("div", { class: "chips", role: "group", "aria-label": say("Which questions") }, chips),
       el("div", { class: "choices" },
-        choice("Pair of models", "pair", [["", "every pair"],
-          ...pairs.map(([a, b], place) => [String(place), `${b} against ${a}`])],
+        choice(say("Pair of models"), "pair", [["", say("every pair")],
+          ...pairs.map(([a, b], place) => [String(place), say("{b} against {a}", { a, b })])],
           state.pair ? String(pairs.indexOf(state.pair)) : ""),
-        data.judgings.length > 1 && choice("Judge", "j", [["", "every judge"],
-          ...data.judgings.map(([judge, prompt], n) => [String(n), `${judge}, ${prompt}`])], state.j),
-        choice("Category", "c", [["", "every category"], ...categories.map(c => [c, c])], state.c),
-        choice("Order", "o", SORTS.map(([key, text]) => [key, text]), state.o),
+        data.judgings.length > 1 && choice(say("Judge"), "j", [["", say("every judge")],
+          ...data.judgings.map((each, n) => [String(n), listed(each)])], state.j),
+        choice(say("Category"), "c",
+          [["", say("every category")], ...categories.map(c => [c, c])], state.c),
+        choice(say("Order"), "o", SORTS.map(([key, text]) => [key, text]), state.o),
         search,
-        el("button", { type: "button", class: "chip", on: exported }, "Export starred"),
-        el("button", { type: "button", class: "chip", on: help }, "Keys")));
+        el("button", { type: "button", class: "chip", on: exported }, say("Export starred")),
+        el("button", { type: "button", class: "chip", on: help }, say("Keys"))));
     if (again) tools.querySelector(`[data-f="${again}"]`).focus();
     else if (label) {
       [...tools.querySelectorAll("[aria-label]")]
@@ -257,7 +293,7 @@
     more.hidden = shown.length <= most;
     drawDots();
     room.querySelector(".count").textContent =
-      `${shown.length} of ${data.questions.length} questions`;
+      say("{n} of {of} questions", { n: shown.length, of: data.questions.length });
   }
 
   let most = PAGE;
@@ -265,7 +301,7 @@
     class: "chip", on: () => {
       most += PAGE;
       drawList();
-    } }, `${PAGE} more`));
+    } }, say("{n} more", { n: PAGE })));
   room.querySelector(".questions").append(more);
 
   let drawnFor = null;
@@ -277,8 +313,9 @@
       const outcomes = met(question);
       const dots = lines[place].querySelector(".dots");
       dots.replaceChildren(...outcomes.map(each =>
-        el("i", { class: each[3] }, SIGNS[each[3]])));
-      dots.setAttribute("aria-label", outcomes.map(each => each[3]).join(", ") || "not judged");
+        el("i", { class: each[3] }, data.signs[each[3]])));
+      dots.setAttribute("aria-label", outcomes.map(each => OUTCOMES[each[3]]).join(", ")
+        || say("not judged"));
     });
   }
 
@@ -290,7 +327,7 @@
       line.firstElementChild.toggleAttribute("aria-current", line === lines[byId.get(state.q)]);
     }
     if (!question) {
-      card.replaceChildren(el("p", { class: "quiet" }, "No question is like that."));
+      card.replaceChildren(el("p", { class: "quiet" }, say("No question is like that.")));
       return;
     }
     const pair = state.pair ?? pairOf(question);
@@ -299,7 +336,7 @@
       head(question), asked(question),
       question.met.length > 1 && table(question),
       el("div", { class: "sides" }, models.map(model => side(question, model))),
-      el("h4", {}, "What the judge said"), ...said(question, models));
+      el("h4", {}, say("What the judge said")), ...said(question, models));
   }
 
   const pairOf = question => {
@@ -310,89 +347,77 @@
   function head(question) {
     const starred = question.id in stars;
     const star = el("button", { type: "button", class: "chip", "aria-pressed": String(starred),
-      on: () => toggleStar() }, starred ? "★ starred" : "☆ star");
+      on: () => toggleStar() }, starred ? `★ ${say("starred")}` : `☆ ${say("star")}`);
     const link = el("button", { type: "button", class: "chip", on: event =>
-      copied(event.target, location.href) }, "Copy link");
+      copied(event.target, location.href) }, say("Copy link"));
     const json = el("button", { type: "button", class: "chip", on: event => {
       const { sought, ...row } = question;
       copied(event.target, JSON.stringify(row, null, 1));
-    } }, "Copy JSON");
+    } }, say("Copy JSON"));
     const form = el("button", { type: "button", class: "chip", "aria-pressed": String(raw),
-      on: () => { raw = !raw; drawCard(); } }, raw ? "Raw" : "Rendered");
+      on: () => { raw = !raw; drawCard(); } }, raw ? say("Raw") : say("Rendered"));
     const note = starred && el("input", { class: "note", value: stars[question.id],
-      placeholder: "a note", "aria-label": "Note" });
+      placeholder: say("a note"), "aria-label": say("Note") });
     note && note.addEventListener("input", () => { stars[question.id] = note.value; keep(); });
     return el("header", {}, el("h3", { tabindex: "-1" }, question.id, " ",
       el("span", { class: "quiet" }, question.category)),
       el("div", { class: "chips" }, form, star, link, json), note);
   }
 
-  async function copied(button, text) {
-    const area = el("textarea", { readonly: true, "aria-label": "To copy" });
-    area.value = text;
-    try { await navigator.clipboard.writeText(text); } catch {
-      document.body.append(area);
-      area.select();
-      document.execCommand("copy");
-      area.remove();
-      button.focus();
-    }
-    const before = button.textContent;
-    button.textContent = "Copied";
-    setTimeout(() => { button.textContent = before; }, 1200);
-  }
-
   function asked(question) {
-    if (data.redacted) return el("p", { class: "quiet" }, `left out; its hash is ${question.hash}`);
+    if (data.redacted) return leftOut(question);
     return el("div", { class: "asked" },
       question.turns.map((turn, n) => el("p", { class: "words", dir: "auto" },
-        question.turns.length > 1 && el("span", { class: "quiet" }, `turn ${n + 1}: `), turn)),
-      [["Reference", question.reference], ["Checklist", question.checklist]].map(([name, texts]) =>
-        texts.length > 0 && el("details", {}, el("summary", {}, name),
+        question.turns.length > 1 && el("span", { class: "quiet" },
+          say("turn {n}", { n: n + 1 }), ": "), turn)),
+      [[say("Reference"), question.reference], [say("Checklist"), question.checklist]]
+        .map(([name, texts]) => texts.length > 0 && el("details", {}, el("summary", {}, name),
           texts.map(text => el("p", { class: "words", dir: "auto" }, text)))));
   }
 
   // Every pair on this question, each leading to its two answers.
   function table(question) {
-    return el("details", {}, el("summary", {}, `All ${question.met.length} outcomes`),
+    return el("details", {}, el("summary", {}, say("All {n} outcomes", { n: question.met.length })),
       el("ul", { class: "outcomes-all" }, question.met.map(each => el("li", {},
         el("button", { type: "button", class: "link", on: () => {
           state.pair = pairs.find(pair => pair[0] === each[1] && pair[1] === each[2]);
           update();
-        } }, el("i", { class: each[3] }, SIGNS[each[3]]), ` ${each[2]} against ${each[1]}`),
-        el("span", { class: "quiet" }, ` ${data.judgings[each[0]].join(", ")}`
-          + (each[6] ? ", a tie by rule" : "") + (each[5] ? ", orders disagree" : ""))))));
+        } }, el("i", { class: each[3] }, data.signs[each[3]]), " ",
+          say("{b} against {a}", { a: each[1], b: each[2] })),
+        el("span", { class: "quiet" }, " ", listed([...data.judgings[each[0]],
+          each[6] && say("a tie by rule"), each[5] && say("orders disagree")]))))));
   }
 
   function side(question, model) {
     const answer = question.answers[model];
     if (!answer) {
-      return el("article", {}, el("h4", {}, model), el("p", { class: "quiet" }, "no answer"));
+      return el("article", {}, el("h4", {}, model), el("p", { class: "quiet" }, say("no answer")));
     }
-    const facts = [`${answer.characters.toLocaleString("en")} characters`,
-      answer.tokens && `${answer.tokens.toLocaleString("en")} tokens`,
-      answer.served && answer.served !== model && `answered by ${answer.served}`];
-    const odd = [answer.empty && "empty answer",
-      answer.finish_reason === "length" && "cut at max_tokens",
-      answer.finish_reason === "content_filter" && "cut by a content filter"].filter(Boolean);
+    const facts = [say("{n} characters", { n: answer.characters.toLocaleString("en") }),
+      answer.tokens && say("{n} tokens", { n: answer.tokens.toLocaleString("en") }),
+      answer.served && answer.served !== model && say("answered by {served}", answer)];
+    const odd = [answer.empty && say("empty answer"),
+      answer.finish_reason === "length" && say("cut at max_tokens"),
+      answer.finish_reason === "content_filter" && say("cut by a content filter")].filter(Boolean);
     const scores = scoresOf(question, model);
     return el("article", {},
       el("h4", {}, el("span", {}, model),
         scores.length > 0 && el("span", { class: "score" }, scores.join(" · "))),
       el("p", { class: "quiet" }, facts.filter(Boolean).join(" · "),
         odd.map(text => el("strong", { class: "odd" }, ` ${text}`))),
-      data.redacted ? el("p", { class: "quiet" }, `left out; its hash is ${answer.hash}`)
-        : body(answer));
+      data.redacted ? leftOut(answer) : body(answer));
   }
+
+  const leftOut = row => el("p", { class: "quiet" }, say("left out; its hash is {hash}", row));
 
   function body(answer) {
     const texts = answer.turns.map((turn, n) => [
-      answer.turns.length > 1 && el("p", { class: "quiet" }, `turn ${n + 1}`),
+      answer.turns.length > 1 && el("p", { class: "quiet" }, say("turn {n}", { n: n + 1 })),
       raw || turn.html === undefined ? el("pre", { class: "words", dir: "auto" }, turn.raw)
         : el("div", { class: "rendered", dir: "auto" }, safe(turn.html))]);
-    if (answer.characters <= COLLAPSED) return el("div", {}, texts);
-    const many = answer.characters.toLocaleString("en");
-    return el("details", {}, el("summary", {}, `show all ${many} characters`), texts);
+    if (answer.turns.every(turn => turn.html !== undefined)) return el("div", {}, texts);
+    const n = answer.characters.toLocaleString("en");
+    return el("details", {}, el("summary", {}, say("show all {n} characters", { n })), texts);
   }
 
   function scoresOf(question, model) {
@@ -404,37 +429,40 @@
   function said(question, models) {
     const reviews = reviewsOf(question).filter(review =>
       review.shown.every(model => models.includes(model)));
-    if (!reviews.length) return [el("p", { class: "quiet" }, "No review of these two.")];
+    if (!reviews.length) return [el("p", { class: "quiet" }, say("No review of these two."))];
     return reviews.map(review => {
       const [judge, prompt] = data.judgings[review.judging];
       const scores = review.shown.map((model, place) =>
         `${model} ${review.scores ? review.scores[place] : "–"}`).join(", ");
       return el("article", { class: "review" },
         el("p", {}, el("strong", {}, scores), el("span", { class: "quiet" },
-          ` ${judge}, ${prompt}` + (review.shown.length > 1 ? `, ${review.shown[0]} shown first` : "")
-          + (review.sample ? `, asked again (${review.sample})` : "")
-          + (review.flags ? `, ${review.flags.join(", ").replaceAll("_", " ")}` : "")),
-          review.unreadable && el("strong", { class: "odd" },
-            ` no score can be read: ${review.unreadable}`)),
+          " ", listed([judge, prompt,
+            review.shown.length > 1 && say("{model} shown first", { model: review.shown[0] }),
+            review.sample && say("asked again ({n})", { n: review.sample }),
+            ...(review.flags ?? []).map(flag => flag.replaceAll("_", " "))])),
+          review.unreadable && el("strong", { class: "odd" }, " ",
+            say("no score can be read: {unreadable}", review))),
         data.redacted ? null : el("p", { class: "words", dir: "auto" }, review.text ?? ""),
-        review.reasoning && el("details", {}, el("summary", {}, "Its reasoning"),
+        review.reasoning && el("details", {}, el("summary", {}, say("Its reasoning")),
           el("p", { class: "words", dir: "auto" }, review.reasoning)),
         saw(question, review, prompt));
     });
   }
 
   function saw(question, review, prompt) {
-    const facts = { model: review.served, ...review.sampling, read: review.rung,
-      "finish reason": review.finish_reason, dollars: review.dollars, time: review.time,
-      asked: review.asked, prompt: review.prompt_hash, "characters cut": review.cut };
+    const facts = [[say("model"), review.served], ...Object.entries(review.sampling ?? {}),
+      [say("how it was read"), review.rung], ["finish_reason", review.finish_reason],
+      [say("dollars"), review.dollars], [say("time"), review.time],
+      [say("hash of the request"), review.asked], [say("hash of the prompt"), review.prompt_hash],
+      [say("characters cut"), review.cut]];
     const told = review.prompt_hash && question.told[prompt];
-    return el("details", { open: prompts }, el("summary", {}, "What the judge saw"),
-      el("dl", { class: "facts" }, Object.entries(facts).filter(([, value]) => value != null)
+    return el("details", { open: prompts }, el("summary", {}, say("What the judge saw")),
+      el("dl", { class: "facts" }, facts.filter(([, value]) => value != null)
         .map(([name, value]) => [el("dt", {}, name), el("dd", {}, String(value))])),
       told ? told.map(([role, text]) => [el("p", { class: "quiet" }, role),
         el("pre", { class: "words", dir: "auto" }, text)])
-        : el("p", { class: "quiet" }, data.redacted ? "Its words are left out."
-          : "Another tool asked: its words are not known here."));
+        : el("p", { class: "quiet" }, data.redacted ? say("Its words are left out.")
+          : say("Another tool asked: its words are not known here.")));
   }
 
   // -- moving about
@@ -443,6 +471,12 @@
     if (!shown[place]) return;
     state.q = shown[place].id;
     update({ moved: true });
+  }
+
+  function choose(chip) {
+    most = PAGE;
+    state.f = chip;
+    update();
   }
 
   function toggleStar() {
@@ -492,7 +526,7 @@
       "/": () => { tools.querySelector("input").focus(); room.scrollIntoView(); },
     };
     CHIPS.forEach(([key], place) => {
-      acts[String(place + 1)] = () => { state.f = key; update(); };
+      acts[String(place + 1)] = () => choose(key);
     });
     if (!Object.hasOwn(acts, event.key)) return;
     event.preventDefault();
