@@ -164,3 +164,46 @@ def vicuna_folder(folder, questions=("q1", "q2"), models=("a:v1", "b:v1"), score
     ]
     write_lines(folder / "review" / "dir" / "review.jsonl", judged)
     return folder
+
+
+@pytest.fixture(scope="module")
+def browser():
+    from chromium import ARGUMENTS, CHROMIUM  # tests without a page do without a browser
+    from playwright.sync_api import sync_playwright
+
+    if CHROMIUM is None:
+        pytest.skip("no chromium or google-chrome on the PATH: the page was seen by NO browser")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="module")
+def windows(browser):
+    """A window with JavaScript and one without, by that; each with what its page did in `heard`."""
+    from chromium import listen
+
+    windows = {}
+    for javascript in (True, False):
+        tab = browser.new_context(java_script_enabled=javascript).new_page()
+        windows[javascript] = tab, listen(tab)
+    return windows
+
+
+@pytest.fixture
+def show(windows, tmp_path):
+    """Open HTML as a file; what the page did beside being shown is then in `show.heard`."""
+
+    def show(html, width=1280, scheme="light", javascript=True):
+        file = tmp_path / "page.html"
+        file.write_text(html)
+        tab, show.heard = windows[javascript]
+        tab.set_viewport_size({"width": width, "height": 800})
+        tab.emulate_media(media="screen", color_scheme=scheme)
+        show.heard.clear()
+        tab.goto(file.as_uri())
+        show.heard.remove(f"request: {file.as_uri()}")
+        return tab
+
+    return show

@@ -12,7 +12,6 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from conftest import answer, question, review
 from hostile import BEACON, RUN, TEXTS
-from test_page_in_browser import browser, show, windows  # noqa: F401  (fixtures)
 
 from evalkit.escape import spelled
 from evalkit.records import Answer, Question, Review, short_hash
@@ -60,7 +59,7 @@ def made(redacted=False):
 
 
 @pytest.fixture
-def opened(show):  # noqa: F811
+def opened(show):
     """Open the page at an address of its explorer."""
 
     def at(hash_="", **more):
@@ -191,7 +190,7 @@ def test_a_count_in_a_table_leads_to_its_questions(opened):
     assert {"f", "c", "a", "b"} <= set(state(tab))
 
 
-def test_a_long_list_comes_a_hundred_at_a_time(show):  # noqa: F811
+def test_a_long_list_comes_a_hundred_at_a_time(show):
     asked = [Question.model_validate(question(f"q{n}")) for n in range(230)]
     answers = [Answer.model_validate(answer(q.id, m)) for q in asked for m in ("a", "b")]
     reviews = [told(q.id, ("a", "b"), (n % 2, 1)) for n, q in enumerate(asked)]
@@ -237,7 +236,7 @@ def test_keys_do_what_the_list_of_keys_says(opened):
     assert not tab.locator("dialog").is_visible()
 
 
-def test_a_star_and_its_note_stay_in_this_browser_and_can_be_taken_out(opened, show):  # noqa: F811
+def test_a_star_and_its_note_stay_in_this_browser_and_can_be_taken_out(opened, show):
     tab = opened("#q=q1&a=base&b=open")
     tab.keyboard.press("s")
     tab.fill(".note", "a good one")
@@ -254,7 +253,7 @@ def test_a_star_and_its_note_stay_in_this_browser_and_can_be_taken_out(opened, s
     tab.evaluate("localStorage.clear()")
 
 
-def test_what_the_judge_saw_is_there_or_said_to_be_unknown(show):  # noqa: F811
+def test_what_the_judge_saw_is_there_or_said_to_be_unknown(show):
     from evalkit.judge.filling import basis
     from evalkit.prompts import JudgePrompt
 
@@ -371,7 +370,7 @@ def through_all(tab, but=()):
     tab.wait_for_timeout(200)
 
 
-def test_nothing_in_a_hostile_text_runs_or_leaves_and_all_of_it_is_shown(show, beacon):  # noqa: F811
+def test_nothing_in_a_hostile_text_runs_or_leaves_and_all_of_it_is_shown(show, beacon):
     asked, server = beacon
     assert len(TEXTS) >= 60
     tab = show(page(hostile()).replace(BEACON, server))
@@ -409,7 +408,7 @@ NAVIGATES = ("refresh",)
 
 
 def test_the_script_lets_nothing_through_that_the_sanitizer_would_have_stopped(
-    show,  # noqa: F811
+    show,
     beacon,
     monkeypatch,
 ):
@@ -427,7 +426,7 @@ def left(heard):
     return [each for each in heard if each.startswith(("request: http", "dialog", "error"))]
 
 
-def test_the_policy_stops_them_where_no_sanitizer_does(show, beacon, monkeypatch):  # noqa: F811
+def test_the_policy_stops_them_where_no_sanitizer_does(show, beacon, monkeypatch):
     """With HTML let through on the way, and put into the page as it is."""
     asked, server = beacon
     source = page_module._source
@@ -488,7 +487,7 @@ def test_markdown_is_rendered_as_people_write_it():
         assert part in made, part
 
 
-def test_large_data_are_packed_and_read_the_same(show, monkeypatch):  # noqa: F811
+def test_large_data_are_packed_and_read_the_same(show, monkeypatch):
     plain = show(page(made()))
     plain.wait_for_selector(".ready .reading h3")
     cards = plain.inner_text("#explorer")
@@ -501,7 +500,7 @@ def test_large_data_are_packed_and_read_the_same(show, monkeypatch):  # noqa: F8
     assert show.heard == []
 
 
-def test_run_is_what_hostile_texts_would_do(show):  # noqa: F811
+def test_run_is_what_hostile_texts_would_do(show):
     """So that a test which finds nothing run would have found something."""
     tab = show(f"<!doctype html><title>x</title><script>{RUN}</script>")
     assert tab.evaluate("document.documentElement.dataset.ran") == "yes"

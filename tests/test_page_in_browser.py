@@ -1,14 +1,12 @@
 """The page in a real Chromium: nothing in it runs, and everybody can read it."""
 
 import re
-import shutil
 from collections import Counter
 from dataclasses import replace
 from functools import cache
 
 import pytest
 from conftest import ROOT, answer, question, review
-from playwright.sync_api import sync_playwright
 
 from evalkit.cli.report import found_in
 from evalkit.escape import visible
@@ -17,18 +15,6 @@ from evalkit.report import words
 from evalkit.report.page import page
 from evalkit.report.results import evidence
 from evalkit.workspace import Workspace
-
-CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
-ARGUMENTS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--disable-dev-shm-usage",
-]
 
 HOSTILE = (
     "<script>alert(1)</script>",
@@ -83,57 +69,6 @@ ALL_LONG = (LONG, LONG[:1], LONG[1], LONG[2] * 40)
 
 def nothing():
     return page(evidence("bank", [Question.model_validate(question())], [], []))
-
-
-@pytest.fixture(scope="module")
-def browser():
-    if CHROMIUM is None:
-        pytest.skip("no chromium or google-chrome on the PATH: the page was seen by NO browser")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
-        yield browser
-        browser.close()
-
-
-@pytest.fixture(scope="module")
-def windows(browser):
-    """A window with JavaScript and one without, by that; each with what its page did in `heard`."""
-    windows = {}
-    for javascript in (True, False):
-        tab = browser.new_context(java_script_enabled=javascript).new_page()
-        windows[javascript] = tab, listen(tab)
-    return windows
-
-
-def listen(tab):
-    heard = []
-    tab.on("console", lambda message: heard.append(f"console: {message.text}"))
-    tab.on("pageerror", lambda error: heard.append(f"error: {error}"))
-    tab.on("dialog", lambda box: (heard.append(f"dialog: {box.message}"), box.dismiss()))
-    tab.on("request", lambda request: heard.append(f"request: {request.url}"))
-    tab.add_init_script(
-        "addEventListener('securitypolicyviolation', event =>"
-        " console.error('violation of ' + event.effectiveDirective))"
-    )
-    return heard
-
-
-@pytest.fixture
-def show(windows, tmp_path):
-    """Open HTML as a file; what the page did beside being shown is then in `show.heard`."""
-
-    def show(html, width=1280, scheme="light", javascript=True):
-        file = tmp_path / "page.html"
-        file.write_text(html)
-        tab, show.heard = windows[javascript]
-        tab.set_viewport_size({"width": width, "height": 800})
-        tab.emulate_media(media="screen", color_scheme=scheme)
-        show.heard.clear()
-        tab.goto(file.as_uri())
-        show.heard.remove(f"request: {file.as_uri()}")
-        return tab
-
-    return show
 
 
 # -- nothing runs

@@ -16,9 +16,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
+from chromium import ARGUMENTS, CHROMIUM
 from conftest import answer, question, review
 from playwright.sync_api import sync_playwright
-from test_page_in_browser import ARGUMENTS, CHROMIUM
 
 from evalkit.records import Answer, Question, Review
 from evalkit.report.page import page
