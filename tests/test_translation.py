@@ -7,11 +7,12 @@ from dataclasses import replace
 
 import jinja2
 import pytest
-from conftest import ROOT, answer, question, review
+from conftest import ROOT, question
+from every_part import every_part
 from jinja2.ext import extract_from_ast
 
 from evalkit.cli.report import report
-from evalkit.records import Answer, Question, Review
+from evalkit.records import Question
 from evalkit.report import words
 from evalkit.report.changes import changes, told
 from evalkit.report.page import page
@@ -100,50 +101,6 @@ def test_parts_are_joined_two_at_a_time():
 # -- the page
 
 
-def speaking_chinese(judges=("裁判甲", "裁判乙")):
-    """Rows in which every name and text is Chinese: what is English on their page is its own."""
-    models = ("基准", "模型甲", "模型乙", "模型丙", "模型丁")
-    asked = [
-        Question.model_validate(
-            question(f"题{n}", category=("写作", "数学")[n % 2], turns=["问？"])
-        )
-        for n in range(60)
-    ]
-    said = {
-        (q.id, model): Answer.model_validate(answer(q.id, model, f"答{'很' * (m * n % 7)}长。"))
-        for n, q in enumerate(asked)
-        for m, model in enumerate(models)
-    }
-    said["题0", "基准"] = Answer.model_validate(answer("题0", "基准", ""))
-    said["题1", "基准"] = Answer.model_validate(
-        answer("题1", "基准", "短", finish_reason="length", served="版本")
-    )
-
-    def judged_by(judge, q, shown, scores, **more):
-        hashes = [said[q, model].hash for model in shown]
-        given = {"judge": judge, "prompt": "提示", "text": "判语", "answers": hashes, **more}
-        return Review.model_validate(review(q, shown, scores, **given))
-
-    pairs = [("基准", "模型甲"), ("基准", "模型乙"), ("模型甲", "模型丁")]
-    reviews = [
-        judged_by(judge, q.id, pair, (9 - n % 3, 5 + (n + p + j) % 5), served="版本")
-        for j, judge in enumerate(judges)
-        for n, q in enumerate(asked[1:])
-        for p, pair in enumerate(pairs)
-    ]
-    reviews += [
-        judged_by("裁判甲", "题0", pairs[0], None, unreadable="读不出"),
-        judged_by("裁判甲", "题2", pairs[0][::-1], (0, 9), flags=["偏离"], asked="1" * 16),
-        judged_by("裁判甲", "题2", pairs[0][::-1], (9, 5), sample=1, asked="2" * 16),
-    ]
-    reviews += [
-        judged_by("裁判甲", f"题{n}", pairs[0], (3, 9), canary=canary, asked=f"{n:016}")
-        for n, canary in enumerate(("order", "foreign", "empty", "twins"), 3)
-    ]
-    del said["题9", "模型丙"]
-    return evidence("题库", asked, list(said.values()), reviews, "基准")
-
-
 def english(text):
     return set(re.findall(r"[A-Za-z]{2,}", text)) - NAMES
 
@@ -166,8 +123,8 @@ OWN = """
 
 
 def test_nothing_of_the_chinese_page_is_english(show):
-    before = speaking_chinese(judges=("裁判甲",))
-    found = speaking_chinese()
+    before = every_part(judges=("裁判甲",))
+    found = every_part()
     since = before.results.model_copy(update={"models": ["旧模型"], "evalkit": "0.0.1"})
     later = {"changes": changes(found.results, since), "changed": told(found.results, since)}
     found = replace(found, results=found.results.model_copy(update=later), language="zh")
@@ -192,7 +149,7 @@ def test_an_empty_page_is_chinese_too(show):
 
 
 def test_the_numbers_are_those_of_the_english_page(show):
-    found = speaking_chinese()
+    found = every_part()
     numbers = {}
     for language in LANGUAGES:
         tab = show(page(replace(found, language=language)))
@@ -217,7 +174,7 @@ def test_a_language_that_is_none_is_refused(evalkit, tmp_path):
 
 
 def test_a_copied_verdict_says_where_it_comes_from(show):
-    found = speaking_chinese()
+    found = every_part()
     for language in LANGUAGES:
         tab = show(page(replace(found, language=language)))
         tab.context.grant_permissions(["clipboard-read", "clipboard-write"])
