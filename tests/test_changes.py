@@ -12,8 +12,9 @@ QUESTIONS = [f"q{n}" for n in range(4)]
 def run(evalkit, tmp_path):
     """Report on a model `b` that beats `a` on some of four questions; returns the JSON's text."""
 
-    def run(wins, *options, models=("a", "b"), code=0, **more):
-        write_lines(tmp_path / "questions" / "mine.jsonl", [question(q) for q in QUESTIONS])
+    def run(wins, *options, models=("a", "b"), code=0, category="generic", **more):
+        bank = [question(q, category=category) for q in QUESTIONS]
+        write_lines(tmp_path / "questions" / "mine.jsonl", bank)
         for model in models:
             rows = [answer(q, model, served=f"{model}-1") for q in QUESTIONS]
             write_lines(tmp_path / "answers" / "mine" / f"{model}.jsonl", rows)
@@ -74,6 +75,18 @@ def test_who_came_and_who_judged_as_what_is_said(run, tmp_path):
         "New models: c.",
         "judge judged as judge-0613, before as judge-0314.",
     ]
+
+
+def test_other_questions_are_said(run, tmp_path):
+    run({0})
+    before = kept(tmp_path)
+    was = numbers(tmp_path)["bank_hash"]
+    before.write_text(before.read_text().replace(was, "0" * 16))
+    run({0}, "--against", before, category="writing")
+    assert numbers(tmp_path)["changed"] == [
+        "The bank has other questions (0000000000000000 before)."
+    ]
+    assert numbers(tmp_path)["bank_hash"] == was, "of the questions' words alone"
 
 
 def test_another_prompt_is_said(run, tmp_path):

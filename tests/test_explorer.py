@@ -205,7 +205,37 @@ def test_a_long_list_comes_a_hundred_at_a_time(show):
     tab.evaluate("location.hash = '#q=q150&a=a&b=b'")
     tab.wait_for_timeout(50)
     assert lines.count() == 200 and "q150" in tab.inner_text(".reading h3")
+    tab.keyboard.press("3")
+    assert lines.count() == 100
     assert show.heard == []
+
+
+def test_the_list_shows_the_question_that_an_address_names(show):
+    asked = [Question.model_validate(question(f"q{n}")) for n in range(90)]
+    answers = [Answer.model_validate(answer(q.id, m)) for q in asked for m in ("a", "b")]
+    reviews = [told(q.id, ("a", "b"), (2, 1)) for q in asked]
+    tab = show(page(evidence("bank", asked, answers, reviews, "a")))
+    tab.evaluate("location.hash = '#q=q80&a=a&b=b'")
+    tab.wait_for_timeout(700)
+    seen = tab.evaluate("""() => {
+      const list = document.querySelector(".questions").getBoundingClientRect();
+      const line = document.querySelector(".questions [aria-current]").getBoundingClientRect();
+      return line.top >= list.top - 1 && line.bottom <= list.bottom + 1 && list.top < innerHeight;
+    }""")
+    assert seen
+
+
+def test_paper_has_every_line_the_open_question_and_no_button(opened):
+    tab = opened("#q=q3&a=base&b=open")
+    tab.emulate_media(media="print")
+    try:
+        assert listed(tab) == [f"q{n}" for n in range(7)]
+        assert "What is q3?" in tab.inner_text(".reading")
+        assert not any(each.is_visible() for each in tab.locator("button, select, input").all())
+        box = tab.locator(".questions").evaluate("each => [each.scrollHeight, each.clientHeight]")
+        assert box[0] == box[1]
+    finally:
+        tab.emulate_media(media="screen")
 
 
 def test_keys_do_what_the_list_of_keys_says(opened):

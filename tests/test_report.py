@@ -11,6 +11,11 @@ from html.parser import HTMLParser
 
 import pytest
 from conftest import answer, question, review, spawn, tree, write_lines
+from fontTools.fontBuilder import FontBuilder
+from fontTools.pens.ttGlyphPen import TTGlyphPen
+from matplotlib import font_manager
+
+from evalkit.report.fonts import families
 
 QUESTIONS = [question(f"q{n}", category=("math", "writing")[n % 2]) for n in range(6)]
 BOTH_ORDERS = [(("a", "b"), (8, 6)), (("b", "a"), (7, 8))]
@@ -299,6 +304,58 @@ def test_png_with_signs_that_no_font_has_says_so(report, tmp_path):
     ran, _, _ = report(rows, "--baseline", "a", "--png", models=("a",))
     assert any(line.startswith("no font here has all characters") for line in ran.lines)
     assert (tmp_path / "reports" / "mine.png").exists()
+
+
+def chinese_font(file):
+    """A font of one family that evalkit looks for, with signs that no other font has."""
+    shown = {sign: f"box{n}" for n, sign in enumerate("\ue123\ue124")}
+    pen = TTGlyphPen(None)
+    for corner in ((100, 0), (100, 700), (900, 700), (900, 0)):
+        (pen.lineTo if corner != (100, 0) else pen.moveTo)(corner)
+    pen.closePath()
+    box = pen.glyph()
+    font = FontBuilder(1000, isTTF=True)
+    font.setupGlyphOrder([".notdef", *shown.values()])
+    font.setupCharacterMap({ord(sign): name for sign, name in shown.items()})
+    font.setupGlyf(dict.fromkeys([".notdef", *shown.values()], box))
+    font.setupHorizontalMetrics(dict.fromkeys([".notdef", *shown.values()], (1000, 100)))
+    font.setupHorizontalHeader(ascent=800, descent=-200)
+    font.setupNameTable({"familyName": "Noto Sans CJK SC", "styleName": "Regular"})
+    font.setupOS2(sTypoAscender=800, usWinAscent=800, usWinDescent=200)
+    font.setupPost()
+    font.save(file)
+
+
+def test_a_font_that_was_installed_just_now_draws_the_picture(report, tmp_path, monkeypatch):
+    """On a machine with matplotlib's own fonts; its list of fonts is older than the new one."""
+    own = [font for font in font_manager.fontManager.ttflist if font.name == "DejaVu Sans"]
+    monkeypatch.setattr(font_manager.fontManager, "ttflist", own)
+    rows = [review(each["id"], ("a", "\ue123\ue124"), (8, 6)) for each in QUESTIONS]
+    chinese_font(tmp_path / "new.ttf")
+    pictures, said = [], []
+    for found in ([], [str(tmp_path / "new.ttf")]):
+        monkeypatch.setattr(font_manager, "findSystemFonts", lambda found=found: found)
+        families.cache_clear()
+        ran, _, _ = report(rows, "--baseline", "a", "--png", models=("a",))
+        said.append([line for line in ran.lines if "fonts-noto-cjk" in line])
+        pictures.append((tmp_path / "reports" / "mine.png").read_bytes())
+    families.cache_clear()
+    assert len(said[0]) == 1 and said[1] == []
+    assert pictures[0] != pictures[1]
+
+
+def test_the_cost_stands_below_the_verdict(report):
+    told = {"usage": None, "time": "2026-11-03T10:00:00Z", "served": "judge-0613"}
+    rows = [each | {"dollars": 0.25} | told for each in judged()]
+    rows[0]["time"] = "2026-11-01T23:59:00Z"
+    page = report(rows, "--baseline", "a")[2]
+    assert "Answers and reviews cost $3.00, as far as it is known." in page
+    assert "judge judge (judge-0613), 12 reviews" in page
+    assert "2026-11-01 to 2026-11-03" in page
+
+
+def test_a_cost_that_nobody_knows_is_not_said(report):
+    assert "cost $" not in report(judged(), "--baseline", "a")[2]
 
 
 @pytest.mark.parametrize("name", ["千" * 40, "W" * 100, "Ｗ" * 22, "$" * 30])

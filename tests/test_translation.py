@@ -102,7 +102,7 @@ def test_parts_are_joined_two_at_a_time():
 
 
 def english(text):
-    return set(re.findall(r"[A-Za-z]{2,}", text)) - NAMES
+    return set(re.findall(r"\b[A-Za-z]{2,}\b", text, re.ASCII)) - NAMES
 
 
 OWN = """

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from evalkit.workspace import Workspace
 
 SAMPLE = "sample"
+HEAVY = 20_000_000  # bytes of a page
 
 
 @click.command(short_help="Make the tables, the charts and the page.")
@@ -115,6 +116,8 @@ def report(
     else:
         tell_results(given, found.results)
     say(f"wrote {', '.join(map(str, files))}")
+    if (size := files[0].stat().st_size) > HEAVY and not redact:
+        say(f"{files[0]} has {size / 1e6:.0f} MB, too much for some mail; --redact makes it small")
     for each in short:
         say(str(each))
     if open_page:

@@ -110,6 +110,8 @@ def _rest(now: Results, then: Results) -> Iterator[str]:
             "The bank has {n} questions, before {then}.",
             then=then.questions,
         )
+    elif now.bank_hash != then.bank_hash:
+        yield Said("The bank has other questions ({then} before).", then=then.bank_hash)
     if now.baseline != then.baseline:
         yield Said(
             "Another baseline: {now}, before {then}.",

@@ -14,7 +14,7 @@ from evalkit.errors import Missing, Unknown
 from evalkit.judge.judging import standing as standing_reviews
 from evalkit.judge.showings import CHATGPT, first_samples, identical
 from evalkit.prompts import JudgePrompt
-from evalkit.records import Answer, Bought, Question, Review
+from evalkit.records import Answer, Bought, Question, Review, short_hash
 from evalkit.report import words
 from evalkit.report.evidence import Evidence
 from evalkit.report.schema import (
@@ -98,6 +98,7 @@ def evidence(
     detected: list[Detected] = _rows(Detected, detectors(questions, judged.values()))
     found = Results(
         bank=bank,
+        bank_hash=short_hash([[question.id, *question.turns] for question in questions]),
         baseline=baseline,
         judges=sorted({review.judge for review in current}),
         models=models,

@@ -369,6 +369,7 @@ class Results(BaseModel):
 
     evalkit: str = __version__
     bank: str
+    bank_hash: str = Field(description="of the ids and the texts of its questions")
     baseline: str | None = Field(description="null while nothing is judged and none is named")
     judges: list[str]
     models: list[str]

@@ -314,7 +314,7 @@ def dates(results: Results) -> str:
 
 def cost(results: Results) -> str:
     """What the answers and their reviews cost, as far as it is known."""
-    if results.dollars is None:
+    if results.dollars is None or results.sample:
         return ""
     of_each = [row.dollars for row in results.answers] + [row.dollars for row in results.reviews]
     known = None not in of_each

@@ -492,7 +492,9 @@
     if (!shown.some(question => question.id === state.q)) state.q = shown[0]?.id ?? null;
     drawCard();
     history.replaceState(null, "", address());
-    if (moved) lines[byId.get(state.q)].scrollIntoView({ block: "nearest" });
+    if (moved && state.q !== null) {
+      lines[byId.get(state.q)].scrollIntoView({ block: "nearest" });
+    }
   }
 
   const dialog = room.querySelector("dialog");
@@ -540,14 +542,14 @@
   addEventListener("hashchange", () => {
     if (!read()) return;
     raw = false;
-    update();
+    update({ moved: true });
     room.scrollIntoView();
   });
 
   room.classList.add("ready");
   const asked_for = read();
   const before = location.hash;
-  update();
+  update({ moved: asked_for });
   if (!asked_for) history.replaceState(null, "", before || location.pathname);
   else room.scrollIntoView();
 })();
