@@ -164,7 +164,9 @@ def test_the_file_and_the_terminal_stay_english(evalkit, tmp_path):
     chinese_run = evalkit("report", "--json", "--lang", "zh")
     assert chinese_run.code == 0
     assert json.loads(chinese_run.out) == json.loads(english_run.out)
-    assert '<html lang="zh">' in (tmp_path / "reports" / "sample.html").read_text("utf-8")
+    html = (tmp_path / "reports" / "sample.html").read_text("utf-8")
+    assert '<html lang="zh">' in html
+    assert "evalkit report --bank sample --baseline sample-thorough --lang zh</code>" in html
 
 
 def test_a_language_that_is_none_is_refused(evalkit, tmp_path):

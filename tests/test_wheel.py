@@ -42,6 +42,9 @@ def test_the_sample_page_from_an_empty_folder(installed, tmp_path):
     assert str(installed) in done.stderr.splitlines()[0]
     assert json.loads((tmp_path / "reports" / "sample.json").read_text())["questions"] == 16
     assert [path.name for path in tmp_path.iterdir()] == ["reports"]
+    done = run(installed, tmp_path, "report", "--lang", "zh")
+    assert done.returncode == 0, done.stderr
+    assert "样例数据" in (tmp_path / "reports" / "sample.html").read_text("utf-8")
 
 
 def test_in_a_checkout_the_sample_is_still_the_sample(installed, tmp_path):

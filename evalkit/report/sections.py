@@ -246,6 +246,10 @@ def method(evidence: Evidence) -> Section:
     command = f"evalkit report --bank {shlex.quote(results.bank)}"
     if results.baseline:
         command += f" --baseline {shlex.quote(results.baseline)}"
+    if evidence.language != "en":
+        command += f" --lang {evidence.language}"
+    if evidence.redacted:
+        command += " --redact"
     return Section("method", Said("How it was done"), {"command": command})
 
 
