@@ -28,7 +28,7 @@ HOLES = re.compile(r"\{[^}]*\}")
 NAMES = {
     *("Bradley", "Terry", "Waudby", "Smith", "Ramdas", "Student", "Wilson", "Krippendorff"),
     *("kappa", "Kappa", "AC", "delta", "JSON", "max", "tokens", "finish", "reason", "length"),
-    *("evalkit", "report", "bank", "baseline"),
+    *("evalkit", "report", "bank", "baseline", "lang", "zh"),
 }
 
 
