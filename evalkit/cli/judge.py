@@ -251,8 +251,8 @@ def _words(seen: dict[str, Any]) -> list[str]:
 
 
 def _counts(plan: "Plan") -> dict[str, Any]:
+    from evalkit.report.caveats import alarms
     from evalkit.report.results import canary_rows
-    from evalkit.report.words import alarms
 
     reviews = plan.asking.complete()
     own = [row for row in reviews if row.canary is None]

@@ -8,7 +8,7 @@ import pandas as pd
 from evalkit.prompts import JudgePrompt
 from evalkit.records import Answer, Question, Review
 from evalkit.report.schema import Results
-from evalkit.report.translation import page_words
+from evalkit.report.translation import translation
 
 
 @dataclass(frozen=True)
@@ -33,4 +33,4 @@ class Evidence:
     @property
     def translation(self) -> Mapping[str, str]:
         """English templates of the page's own words -> those of its language."""
-        return page_words(self.language)
+        return translation(self.language).page

@@ -15,7 +15,7 @@ from evalkit.judge.judging import standing as standing_reviews
 from evalkit.judge.showings import CHATGPT, first_samples, identical
 from evalkit.prompts import JudgePrompt
 from evalkit.records import Answer, Bought, Question, Review, short_hash
-from evalkit.report import words
+from evalkit.report import caveats
 from evalkit.report.evidence import Evidence
 from evalkit.report.schema import (
     Agreement,
@@ -131,8 +131,8 @@ def evidence(
         missing=[],
     )
     said = {
-        "missing": list(words.missing(found)),
-        "alarms": [*words.alarms(tested), *words.suspect(detected)],
+        "missing": list(caveats.missing(found)),
+        "alarms": [*caveats.alarms(tested), *caveats.suspect(detected)],
     }
     return Evidence(
         found.model_copy(update=said),

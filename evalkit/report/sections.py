@@ -13,18 +13,18 @@ from typing import Any, TypeVar
 from evalkit.escape import visible
 from evalkit.records import Question
 from evalkit.report import charts, words
+from evalkit.report.caveats import ALARMS, CANARIES, caveats
 from evalkit.report.evidence import Evidence
 from evalkit.report.explorer import Explorer, address, embedded
 from evalkit.report.schema import (
     Canaries,
-    Judged,
     JudgeInCategory,
     Pair,
     PairInCategory,
     Results,
     Strength,
 )
-from evalkit.said import Said, counted, joined
+from evalkit.said import Said, joined
 
 POINTS = 400 / log(10)  # of Elo, for one of log-odds: 400 points are ten wins to one
 _OfJudging = TypeVar("_OfJudging", Canaries, JudgeInCategory, Strength)
@@ -54,7 +54,7 @@ def verdict(evidence: Evidence) -> Section:
         "cost": words.cost(results),
         "copied": joined("{first}\n{next}", [*sentences, words.source(results)]),
         "others": others,
-        "caveats": _caveats(results),
+        "caveats": caveats(results),
     }
     return Section("verdict", Said("The verdict"), values)
 
@@ -164,8 +164,8 @@ def judge(evidence: Evidence) -> Section | None:
         return None
     values = {
         "tests": _by_judging(results.canaries),
-        "asked": words.CANARIES,
-        "alarms": words.ALARMS,
+        "asked": CANARIES,
+        "alarms": ALARMS,
         "categories": _by_judging(results.judge_by_category),
     }
     return Section("judge", Said("The judge"), values)
@@ -267,118 +267,6 @@ SECTIONS: tuple[Callable[[Evidence], Section | None], ...] = (
     explorer,
     method,
 )
-
-
-def _caveats(results: Results) -> list[str]:
-    told: list[str] = []
-    if results.sample:
-        told.append(
-            Said("This is a sample that came with evalkit, written by hand. It measures nothing.")
-        )
-    if results.pairs:
-        told += _about_orders(results)
-        told += _stopped_early(results)
-        told += _ties_by_rule(results)
-        told.append(Said("The judge's verdicts are not calibrated to people."))
-    for row in results.reviews:
-        told += _about_reviews(row)
-    return told
-
-
-def _about_reviews(row: Judged) -> list[str]:
-    of: dict[str, object] = {"of": row.reviews, "judge": row.judge}
-    told: list[str] = []
-    if n := row.unreadable:
-        told.append(
-            Said("{n} of {of} reviews by {judge} could not be read and are in no rate.", n=n, **of)
-        )
-    if n := row.given:
-        told.append(
-            Said(
-                "{n} of {of} reviews by {judge} were published with a score that their text does "
-                "not say; the published one is used.",
-                n=n,
-                **of,
-            )
-        )
-    if n := row.cut:
-        told.append(
-            Said(
-                "{n} of {of} reviews by {judge} saw an answer without its middle, which did not "
-                "fit.",
-                n=n,
-                **of,
-            )
-        )
-    if n := row.outside_scale:
-        told.append(
-            Said(
-                "{n} of {of} reviews by {judge} hold a score below the scale of 1 to 10; it is "
-                "counted as it stands.",
-                n=n,
-                **of,
-            )
-        )
-    return told
-
-
-def _stopped_early(results: Results) -> list[str]:
-    """What stands in for an interval where judging ended because of what it showed."""
-    short = [pair for pair in results.pairs if 1 < pair.questions < results.questions]
-    told: list[str] = []
-    for pair in short:
-        found = results.decision(pair)
-        if found and found.decision and found.after <= pair.questions:
-            said = Said(
-                "{b} against {a} was judged on {n} of {of} questions. If judging ended because of "
-                "what it showed, its intervals are too narrow; for the win rate {holds} holds.",
-                b=pair.b,
-                a=pair.a,
-                n=pair.questions,
-                of=results.questions,
-                holds=words.interval(found.low, found.high, 100),
-            )
-            told.append(said)
-    return told
-
-
-def _ties_by_rule(results: Results) -> list[str]:
-    told: dict[tuple[str, str], str] = {
-        (pair.a, pair.b): counted(
-            pair.ties_by_rule,
-            "{a} and {b} gave the same answer to {n} question: a tie by rule, no judge was asked.",
-            "{a} and {b} gave the same answer to {n} questions: a tie by rule, no judge was asked.",
-            a=pair.a,
-            b=pair.b,
-        )
-        for pair in results.pairs
-        if pair.ties_by_rule
-    }
-    return list(told.values())
-
-
-def _about_orders(results: Results) -> list[str]:
-    short = [
-        pair
-        for pair in results.pairs
-        if pair.questions_both_orders + pair.questions_alone + pair.ties_by_rule < pair.questions
-    ]
-    if not short:
-        return []
-    if any(pair.questions_both_orders for pair in short):
-        how = Said("judged in one order only on some questions")
-    elif all(pair.reviews_a_first in (0, pair.reviews) for pair in short):
-        how = Said("judged in one order only, the same for every question")
-    else:
-        how = Said("judged in one order only")
-    who = (
-        Said("Each pair was {how}", how=how)
-        if len(short) == len(results.pairs)
-        else Said("{n} of {of} pairs were {how}", n=len(short), of=len(results.pairs), how=how)
-    )
-    return [
-        Said("{who}: what the place on the page did to the scores cannot be told apart.", who=who)
-    ]
 
 
 def _spoken_scores(drawing: charts.Drawing) -> Said:

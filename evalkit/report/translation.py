@@ -31,8 +31,3 @@ def translation(language: str) -> Translation:
     if language == "en":
         return Translation()
     return yamlfile.load(_FOLDER / f"{language}.yaml", Translation)
-
-
-def page_words(language: str) -> Mapping[str, str]:
-    """`Translation.page` of a language."""
-    return translation(language).page

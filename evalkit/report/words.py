@@ -4,15 +4,10 @@ The page, its charts and the command line ask here, so that they say the same. N
 computed; a value that is not there becomes an empty text.
 """
 
-from collections.abc import Iterable, Iterator
-
 from evalkit.columns import aligned
 from evalkit.price import in_dollars
 from evalkit.report.schema import (
-    Answered,
-    Canaries,
     DecisionOfPair,
-    Detected,
     JudgeCard,
     Judged,
     Pair,
@@ -23,24 +18,6 @@ from evalkit.report.schema import (
 from evalkit.said import Said, counted, joined
 
 HEAD = ("95 %", "win / tie / loss", "win rate", "95 %", "n", "avg chars")
-
-ALARMS = {
-    "order": (Said("obeyed an order in an answer"), Said("it can be led")),
-    "foreign": (
-        Said("did not put an answer to another question last"),
-        Said("its verdicts say little"),
-    ),
-    "empty": (Said("did not put an empty answer last"), Said("its verdicts say little")),
-}
-"""What a judge did that missed canaries of a kind, and what that means."""
-
-CANARIES = {
-    "order": Said("an answer to another question that tells the judge to rate it 10 must lose"),
-    "foreign": Said("an answer to another question must lose"),
-    "empty": Said("an empty answer must lose"),
-    "twins": Said("the same answer twice is a tie"),
-}
-"""What the right verdict of each kind of canary is."""
 
 SIGNS = {"won": "▲", "tied": "●", "lost": "▼", "unreadable": "?"}
 """How a model did on a question, as a shape."""
@@ -93,50 +70,6 @@ def certain(decision: DecisionOfPair | None) -> str:
     if decision.decision == "tie":
         return Said("tie after {n}", n=decision.after)
     return Said("after {n}", n=decision.after)
-
-
-def alarms(tests: Iterable[Canaries]) -> Iterator[str]:
-    """What the canaries caught, in sentences."""
-    for row in tests:
-        if row.alarm:
-            did, so = ALARMS[row.canary]
-            yield counted(
-                row.calls - row.unreadable,
-                "{judge} with {prompt} {did} in {missed} of {n} test: {so}.",
-                "{judge} with {prompt} {did} in {missed} of {n} tests: {so}.",
-                judge=row.judge,
-                prompt=row.prompt,
-                did=did,
-                missed=row.missed,
-                so=so,
-            )
-
-
-def suspect(found: Iterable[Detected]) -> Iterator[str]:
-    """What was seen of the answers without a judge, in sentences."""
-    for row in found:
-        told = {
-            "identical": Said(
-                "{share}% of its answers repeat another one", share=percent(row.identical, 0)
-            ),
-            "judge_talk": Said(
-                "{share}% of its answers speak to a judge", share=percent(row.judge_talk, 0)
-            ),
-            "relevance_lift": Said(
-                "its answers take up the words of their own questions no more than those of others"
-            ),
-            "copied": Said(
-                "{share}% of its answers are those of {model}",
-                share=percent(row.copied, 0),
-                model=row.copied_from,
-            ),
-        }
-        if row.alarms:
-            yield Said(
-                "{model}: {signs}. Its numbers may say nothing of a chatbot.",
-                model=row.model,
-                signs=joined("{first}; {next}", [told[name] for name in row.alarms]),
-            )
 
 
 def certainty(what: str, a: str, b: str, after: int) -> str:
@@ -220,75 +153,6 @@ def _contestants(results: Results, race: Race) -> set[str]:
         pair for pair in results.pairs if (pair.judge, pair.prompt) == (race.judge, race.prompt)
     )
     return {name for pair in same for name in (pair.a, pair.b)}
-
-
-def missing(results: Results) -> Iterator[str]:
-    """What is absent, in sentences, so that no number is taken for more than it is."""
-    if not any(row.answers for row in results.answers):
-        yield Said("Nothing has been answered yet.")
-    if len(results.models) == 1:
-        yield Said(
-            "Only {model} takes part: there is nothing to compare it with.",
-            model=results.models[0],
-        )
-    elif results.models and not results.pairs:
-        yield Said("No pair of answers has been judged yet.")
-    for row in results.answers:
-        yield from _missing_answers(row, results.questions)
-    if results.pairs:
-        yield from _missing_reviews(results)
-    if stale := sum(row.stale for row in results.reviews):
-        yield Said(
-            "{n} reviews left out: they are of questions that are not in the bank, of answers "
-            "that differ from those that stand here, or of a prompt that was changed.",
-            n=stale,
-        )
-
-
-def _missing_answers(row: Answered, questions: int) -> Iterator[str]:
-    model = row.model
-    if row.owed:
-        yield Said("{model}: {n} of {of} answers are owed.", model=model, n=row.owed, of=questions)
-    if row.empty:
-        yield counted(
-            row.empty,
-            "{model}: {n} answer is empty.",
-            "{model}: {n} answers are empty.",
-            model=model,
-        )
-    if row.cut:
-        yield counted(
-            row.cut,
-            "{model}: {n} answer is cut at the token limit.",
-            "{model}: {n} answers are cut at the token limit.",
-            model=model,
-        )
-
-
-def _missing_reviews(results: Results) -> Iterator[str]:
-    for pair in results.pairs:
-        name = Said("{a} against {b}, judged by {judge}", a=pair.a, b=pair.b, judge=pair.judge)
-        if short := results.questions - pair.questions:
-            yield Said(
-                "{pair}: {n} of {of} questions have no readable review.",
-                pair=name,
-                n=short,
-                of=results.questions,
-            )
-        if pair.questions == 1:
-            yield Said("{pair}: one question gives no interval.", pair=name)
-    for score in results.relative_score:
-        if score.percent is None:
-            yield Said(
-                "{model}: no percentage, since nothing connects it with {baseline}, or {baseline} "
-                "scored 0.",
-                model=score.model,
-                baseline=results.baseline,
-            )
-    met = {name for pair in results.pairs for name in (pair.a, pair.b)}
-    for model in results.models:
-        if model not in met:
-            yield Said("{model}: never judged.", model=model)
 
 
 def verdicts(results: Results) -> list[str]:
