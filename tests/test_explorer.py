@@ -517,6 +517,11 @@ def test_markdown_is_rendered_as_people_write_it():
         assert part in made, part
 
 
+def test_html_in_an_answer_is_shown_as_it_was_written():
+    made = markup.html("<b>bold</b> and <script>alert(1)</script>")
+    assert "&lt;b&gt;bold&lt;/b&gt; and &lt;script&gt;alert(1)&lt;/script&gt;" in made
+
+
 def test_large_data_are_packed_and_read_the_same(show, monkeypatch):
     plain = show(page(made()))
     plain.wait_for_selector(".ready .reading h3")
