@@ -8,7 +8,7 @@ means: the caller gives the record class.
 import json
 import math
 import stat
-from codecs import BOM_UTF8
+from codecs import BOM_UTF8, getincrementaldecoder
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,10 +19,12 @@ from pydantic import BaseModel, ValidationError
 from evalkit.errors import BadFile, BadPath, Fault, nearest, reason
 
 MAX_ROW = 10_000_000  # bytes
+SPACE = b" \t\r\n"
+TOO_MANY_DIGITS = "not valid JSON here: a number of too many digits"
 TOO_LONG = f"a row of more than {MAX_ROW // 1_000_000} MB"
 MOST_FOUND = 1000  # faults in one file, before reading on tells nothing more
 MAX_DEPTH = 100  # levels of lists and objects; more could not be written again
-MAX_ARRAY = 200_000_000  # bytes; an array cannot be read as a stream
+CHUNK = 1_000_000  # bytes of an array that are read at once
 
 Row = TypeVar("Row", bound=BaseModel)
 
@@ -129,10 +131,7 @@ def text(path: Path) -> str:
 
 def parse(raw: bytes) -> dict[str, Any]:
     """One row's object. Raises Malformed for anything that strict JSON would not allow."""
-    value = _decode(raw)
-    if not isinstance(value, dict):
-        raise Malformed(f"expected an object {{...}}, found {_kind(value)}")
-    return value
+    return _row(_decode(raw))
 
 
 def records(path: Path, model: type[Row]) -> Found[Row]:
@@ -145,7 +144,7 @@ def records(path: Path, model: type[Row]) -> Found[Row]:
     found = Found[Row]()
     for where, raw in _rows(path):
         try:
-            value = raw if isinstance(raw, dict) else parse(raw)
+            value = parse(raw) if isinstance(raw, bytes) else _row(raw)
             found.rows.append((where, model.model_validate(value)))
         except Malformed as fault:
             column = f":{fault.column}" if fault.column else ""
@@ -217,49 +216,142 @@ def _models(annotation: Any) -> Iterator[Any]:
         yield from _models(each)
 
 
-def _rows(path: Path) -> Iterator[tuple[str, bytes | dict[str, Any]]]:
-    first = True
+def _row(value: Any) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise Malformed(f"expected an object {{...}}, found {_kind(value)}")
+    return value
+
+
+def _rows(path: Path) -> Iterator[tuple[str, Any]]:
+    """Where each row stands, and the row: bytes of a line, or what an item of an array holds."""
+    if _is_array(path):
+        with open_file(path) as stream:
+            items = _Array(path, stream)
+            for number, item in enumerate(items, 1):
+                yield f"{path}: item {number}", item
+        return
     for line in lines(path):
-        if first and line.raw.startswith(b"["):
-            yield from _array(path)
-            return
-        first = False
         yield f"{path}:{line.number}", line.raw
 
 
-def _array(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+def _is_array(path: Path) -> bool:
     with open_file(path) as stream:
-        raw = stream.read(MAX_ARRAY + 1)
-    if len(raw) > MAX_ARRAY:
-        what = f"an array of more than {MAX_ARRAY // 1_000_000} MB; write it as JSON lines"
-        raise BadFile([Fault(f"{path}:1", what)])
-    try:
-        items = _decode(raw.removeprefix(BOM_UTF8))
-    except Malformed as fault:
-        place = [str(path), *(str(at) for at in (fault.line, fault.column) if at)]
-        raise BadFile([Fault(":".join(place), fault.what)]) from fault
-    faults = [
-        Fault(f"{path}: item {number}", f"expected an object {{...}}, found {_kind(item)}")
-        for number, item in enumerate(items, 1)
-        if not isinstance(item, dict)
-    ]
-    if faults:
-        raise BadFile(faults)
-    for number, item in enumerate(items, 1):
-        where = f"{path}: item {number}"
-        if len(raw) > MAX_ROW and len(json.dumps(item)) > MAX_ROW:
-            raise BadFile([Fault(where, TOO_LONG)])
-        yield where, item
+        head = stream.read(4)
+        refuse_utf16(path, head)
+        text = head.removeprefix(BOM_UTF8)
+        while text and not text.strip(SPACE):
+            text = stream.read(CHUNK)
+    return text.lstrip(SPACE).startswith(b"[")
+
+
+class _Array:
+    """The items of a JSON array, decoded one after the other from a stream.
+
+    A text that is no JSON ends it with BadFile, since nobody knows where the next item begins.
+    """
+
+    def __init__(self, path: Path, stream: BinaryIO) -> None:
+        self._path = path
+        self._stream = stream
+        self._utf8 = getincrementaldecoder("utf-8-sig")()
+        self._decoder = json.JSONDecoder(**HOOKS)
+        self._text = ""
+        self._at = 0
+        self._ended = False
+        self._number = 0
+        self._lines = 0  # before `_text`
+        self._column = 0  # characters before `_text`, in its first line
+
+    def __iter__(self) -> Iterator[Any]:
+        self._expect("[")
+        if self._next() == "]":
+            self._at += 1
+        else:
+            yield self._item()
+            while self._expect(",]") == ",":
+                self._next()
+                yield self._item()
+        if self._next():
+            self._refuse("not valid JSON: extra data")
+
+    def _next(self) -> str:
+        """The sign that stands next, after white space; empty at the end of the file."""
+        while True:
+            while self._at < len(self._text) and self._text[self._at] in " \t\r\n":
+                self._at += 1
+            if self._at < len(self._text):
+                return self._text[self._at]
+            if self._ended:
+                return ""
+            self._read(CHUNK)
+
+    def _expect(self, signs: str) -> str:
+        found = self._next()
+        if not found or found not in signs:
+            self._refuse(f"not valid JSON: expecting {' or '.join(map(repr, signs))}")
+        self._at += 1
+        return found
+
+    def _item(self) -> Any:
+        self._number += 1
+        wanted = CHUNK
+        while True:
+            try:
+                value, end = self._decoder.raw_decode(self._text, self._at)
+            except json.JSONDecodeError as error:
+                if self._ended:
+                    self._at = error.pos
+                    self._refuse(f"not valid JSON: {error.msg.lower()}")
+                if len(self._text) - self._at > MAX_ROW:
+                    self._refuse(TOO_LONG)
+                self._read(wanted)
+                wanted *= 2
+                continue
+            except RecursionError:
+                self._refuse("not valid JSON here: nested too deeply")
+            except Malformed as fault:
+                self._refuse(fault.what)
+            except ValueError:
+                self._refuse(TOO_MANY_DIGITS)
+            text = self._text[self._at : end]
+            if text.count("[") + text.count("{") > MAX_DEPTH and _too_deep(value):
+                self._refuse("not valid JSON here: nested too deeply")
+            if len(text) > MAX_ROW // 4 and len(text.encode("utf-8", "surrogatepass")) > MAX_ROW:
+                self._refuse(TOO_LONG)
+            self._at = end
+            return value
+
+    def _read(self, size: int) -> None:
+        """Add to the text, and let go of what was decoded."""
+        self._lines, self._column = self._place(self._at)
+        self._text, self._at = self._text[self._at :], 0
+        raw = self._stream.read(size)
+        self._ended = not raw
+        try:
+            self._text += self._utf8.decode(raw, final=self._ended)
+        except UnicodeDecodeError as error:
+            read: bytes = error.object
+            before = read[: error.start].decode("utf-8", "replace")
+            self._text += before
+            line, column = self._place(len(self._text))
+            what = _not_utf8(read[error.start], column + 1)
+            raise BadFile([Fault(f"{self._path}:{line + 1}", what)]) from error
+
+    def _place(self, at: int) -> tuple[int, int]:
+        """How many lines, and then characters, stand before a place of the text."""
+        lines = self._text.count("\n", 0, at)
+        if not lines:
+            return self._lines, self._column + at
+        return self._lines + lines, at - self._text.rindex("\n", 0, at) - 1
+
+    def _refuse(self, what: str) -> NoReturn:
+        line, column = self._place(self._at)
+        raise BadFile([Fault(f"{self._path}:{line + 1}:{column + 1}", what)])
 
 
 def _decode(raw: bytes) -> Any:
     try:
-        value = json.loads(
-            _utf8(raw),
-            object_pairs_hook=_object,
-            parse_constant=_constant,
-            parse_float=_float,
-        )
+        value = json.loads(_utf8(raw), **HOOKS)
         if raw.count(b"[") + raw.count(b"{") > MAX_DEPTH and _too_deep(value):
             raise RecursionError
         return value
@@ -271,7 +363,7 @@ def _decode(raw: bytes) -> Any:
     except Malformed:
         raise
     except ValueError as error:  # an integer of more digits than Python reads
-        raise Malformed("not valid JSON here: a number of too many digits") from error
+        raise Malformed(TOO_MANY_DIGITS) from error
 
 
 def refuse_utf16(path: Path, head: bytes) -> None:
@@ -300,8 +392,12 @@ def _utf8(raw: bytes) -> str:
         line = raw[: error.start].rpartition(b"\n")[2]
         number = raw[: error.start].count(b"\n") + 1
         column = len(line.decode("utf-8", "replace")) + 1
-        what = f"not UTF-8 (byte 0x{raw[error.start]:02x} at column {column})"
-        raise Malformed(f"{what}. Try: iconv -f latin1 -t utf-8 FILE > NEW", number) from error
+        raise Malformed(_not_utf8(raw[error.start], column), number) from error
+
+
+def _not_utf8(byte: int, column: int) -> str:
+    what = f"not UTF-8 (byte 0x{byte:02x} at column {column})"
+    return f"{what}. Try: iconv -f latin1 -t utf-8 FILE > NEW"
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -322,6 +418,14 @@ def _float(text: str) -> float:
     if math.isinf(value):
         raise Malformed(f"not valid JSON here: {text[:20]} is too large")
     return value
+
+
+HOOKS: Any = {
+    "object_pairs_hook": _object,
+    "parse_constant": _constant,
+    "parse_float": _float,
+}
+"""What makes Python's JSON strict."""
 
 
 def _kind(value: Any) -> str:

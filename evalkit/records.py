@@ -171,6 +171,11 @@ class Review(Bought):
     text: str
     scores: Scores | None
     """A score for each answer shown, in the same order; None when the reply cannot be read."""
+    soft: bool = False
+    """The scores say how likely each answer is the better one: the outcome is one of them, and not
+    1 or 0. Two that add up to 1."""
+    order_known: bool = True
+    """False where another tool asked, which did not keep in which order it showed the answers."""
     rung: Rung | None = None
     """How the scores were read from the text; `given`: taken from an imported row instead."""
     flags: Texts = ()
@@ -193,4 +198,6 @@ class Review(Bought):
             raise ValueError(f"{len(self.shown)} shown, but {len(self.scores)} scores")
         if self.scores is not None and min(self.scores) < 0:
             raise ValueError("a score below 0")
+        if self.soft and (len(self.shown) != 2 or abs(sum(self.scores or (1,)) - 1) > 1e-9):
+            raise ValueError("soft scores are two that add up to 1")
         return self

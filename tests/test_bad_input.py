@@ -544,7 +544,7 @@ def test_11_what_is_nested_as_deep_as_may_be_is_read_and_written(good, evalkit, 
 
 def test_11_a_file_that_begins_with_a_hundred_thousand_brackets(good, refused):
     put(BANK, "[" * 100_000)
-    assert refused(*REPORT) == [f"{BANK}: not valid JSON here: nested too deeply"]
+    assert refused(*REPORT) == [f"{BANK}:1:2: not valid JSON here: nested too deeply"]
 
 
 @pytest.mark.parametrize("value", ["5", '"text"', "null", "true", "[1]"])

@@ -151,6 +151,7 @@ def caveats(results: Results) -> list[str]:
         )
     if results.pairs:
         told += _about_orders(results)
+        told += _orders_not_kept(results)
         told += _stopped_early(results)
         told += _ties_by_rule(results)
         told.append(Said("The judge's verdicts are not calibrated to people."))
@@ -186,6 +187,18 @@ def _about_reviews(row: Judged) -> list[str]:
         ),
     )
     return [each for each in told if each.values["n"]]
+
+
+def _orders_not_kept(results: Results) -> list[str]:
+    judges = {pair.judge for pair in results.pairs if pair.questions_order_unknown}
+    return [
+        Said(
+            "In which order {judge} saw the answers was not kept: what the place on the page did "
+            "to the scores cannot be told apart.",
+            judge=judge,
+        )
+        for judge in sorted(judges)
+    ]
 
 
 def _stopped_early(results: Results) -> list[str]:
@@ -227,7 +240,11 @@ def _about_orders(results: Results) -> list[str]:
     short = [
         pair
         for pair in results.pairs
-        if pair.questions_both_orders + pair.questions_alone + pair.ties_by_rule < pair.questions
+        if pair.questions_both_orders
+        + pair.questions_alone
+        + pair.ties_by_rule
+        + pair.questions_order_unknown
+        < pair.questions
     ]
     if not short:
         return []

@@ -167,6 +167,7 @@ class Explorer:
             "unreadable": review.unreadable,
             "prompt_hash": review.prompt_hash,
             "cut": review.cut,
+            "order_lost": not review.order_known,
         }
         if not self.evidence.redacted:
             told |= {"text": spelled(review.text), "reasoning": spelled(review.reasoning or "")}

@@ -299,6 +299,7 @@ class Comparison(OfPair):
     questions: int = Field(description="with at least one readable review")
     questions_both_orders: int
     questions_alone: int = Field(description="each answer graded without the other in sight")
+    questions_order_unknown: int = Field(description="asked by a tool that did not keep the order")
     ties_by_rule: int = Field(description="same answer from both, no call; in no sum or ratio")
     wins_a: int
     ties: int

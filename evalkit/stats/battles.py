@@ -18,6 +18,7 @@ PAIR = ["judge", "prompt", "a", "b"]
 """What is never mixed: one judge with one prompt, on one pair of models."""
 
 A_FIRST, B_FIRST, ALONE, BY_RULE = "a first", "b first", "each alone", "by rule"
+UNKNOWN = "unknown"
 """The values of `order`."""
 
 Key = tuple[str, ...]
@@ -37,8 +38,9 @@ def battles(
 
     `categories` maps question id to category; reviews of other questions are left out, and so are
     canaries. `a` is the baseline where it takes part, else the alphabetically first model.
-    `outcome` is b's: 1 won, 0.5 tied, 0 lost. Scores and outcome are NaN where the reply could not
-    be read. Models graded alone meet the baseline, or where it was not graded all others.
+    `outcome` is b's: 1 won, 0.5 tied, 0 lost, and between them where scores are soft. Scores and
+    outcome are NaN where the reply could not be read. Models graded alone meet the baseline, or
+    where it was not graded all others.
     `identical`: ties by rule, of the pairs that were judged, where no judge was asked about the
     question; they have no scores.
     """
@@ -91,9 +93,11 @@ def _sides(one: str, other: str, baseline: str | None) -> tuple[str, str]:
 def _battle(review: Review, category: str, baseline: str | None) -> tuple[object, ...]:
     first, second = review.shown
     a, b = _sides(first, second, baseline)
-    order = A_FIRST if first == a else B_FIRST
-    scores = review.scores if order == A_FIRST or not review.scores else review.scores[::-1]
+    scores = review.scores if first == a or not review.scores else review.scores[::-1]
+    order = (A_FIRST if first == a else B_FIRST) if review.order_known else UNKNOWN
     where = (review.judge, review.prompt, a, b, category, review.question, order)
+    if review.soft and scores:
+        return (*where, *scores, scores[1])
     return (*where, *_scored(*(scores or (None, None))))
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from evalkit.stats.battles import A_FIRST, ALONE, BY_RULE, PAIR, by_question, groups
+from evalkit.stats.battles import A_FIRST, ALONE, BY_RULE, PAIR, UNKNOWN, by_question, groups
 from evalkit.stats.intervals import Estimate, mean_outcome, ratio, stratified_ratio
 from evalkit.stats.shrinkage import shrunken_means
 
@@ -85,6 +85,7 @@ def _counts_and_rates(questions: pd.DataFrame, reviews: pd.DataFrame) -> dict[st
         "questions": len(questions),
         "questions_both_orders": int((questions["orders"] == 2).sum()),
         "questions_alone": int((questions["order"] == ALONE).sum()),
+        "questions_order_unknown": int((questions["order"] == UNKNOWN).sum()),
         "ties_by_rule": int((reviews["order"] == BY_RULE).sum()),
         "wins_a": int((outcome < 0.5).sum()),
         "ties": int((outcome == 0.5).sum()),

@@ -437,7 +437,8 @@
       return el("article", { class: "review" },
         el("p", {}, el("strong", {}, scores), el("span", { class: "quiet" },
           " ", listed([judge, prompt,
-            review.shown.length > 1 && say("{model} shown first", { model: review.shown[0] }),
+            review.shown.length > 1 && (review.order_lost ? say("in an order that was not kept")
+              : say("{model} shown first", { model: review.shown[0] })),
             review.sample && say("asked again ({n})", { n: review.sample }),
             ...(review.flags ?? []).map(flag => flag.replaceAll("_", " "))])),
           review.unreadable && el("strong", { class: "odd" }, " ",
