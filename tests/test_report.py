@@ -386,6 +386,7 @@ def test_an_empty_folder_shows_the_sample_and_calls_it_one(evalkit, tmp_path):
     assert (tmp_path / "reports" / "sample.html").exists()
     page = str(Text((tmp_path / "reports" / "sample.html").read_text()))
     assert "sample data" in page and "It measures nothing" in page
+    assert "reviews cost" not in page, "what was written by hand has no price"
     assert "gpt-4" not in page.lower()
     numbers = json.loads((tmp_path / "reports" / "sample.json").read_text())
     assert (numbers["sample"], numbers["missing"]) == (True, [])

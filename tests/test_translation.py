@@ -7,12 +7,12 @@ from dataclasses import replace
 
 import jinja2
 import pytest
-from conftest import ROOT, question
+from conftest import ROOT, question, review
 from every_part import every_part
 from jinja2.ext import extract_from_ast
 
 from evalkit.cli.report import report
-from evalkit.records import Question
+from evalkit.records import Question, Review
 from evalkit.report import words
 from evalkit.report.changes import changes, told
 from evalkit.report.page import page
@@ -146,6 +146,15 @@ def test_an_empty_page_is_chinese_too(show):
     tab = show(page(replace(found, language="zh")))
     assert english(tab.evaluate(OWN)) == set()
     assert "还没有任何回答" in tab.inner_text("body")
+
+
+def test_why_there_is_no_leaderboard_is_said_in_chinese():
+    asked = [Question.model_validate(question(f"q{n}")) for n in range(3)]
+    shown = [("a", "b"), ("a", "c")]
+    judged = [Review.model_validate(review(q.id, pair, (9, 1))) for q in asked for pair in shown]
+    found = evidence("bank", asked, [], judged, "a")
+    assert "lost to none of the others" in found.results.unranked[0]
+    assert "a 从未输给其他模型" in page(replace(found, language="zh"))
 
 
 def test_the_numbers_are_those_of_the_english_page(show):
