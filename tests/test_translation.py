@@ -153,8 +153,8 @@ def test_why_there_is_no_leaderboard_is_said_in_chinese():
     shown = [("a", "b"), ("a", "c")]
     judged = [Review.model_validate(review(q.id, pair, (9, 1))) for q in asked for pair in shown]
     found = evidence("bank", asked, [], judged, "a")
-    assert "lost to none of the others" in found.results.unranked[0]
-    assert "a 从未输给其他模型" in page(replace(found, language="zh"))
+    assert "won against none of the others" in found.results.unranked[0]
+    assert "c 从未赢过其他模型" in page(replace(found, language="zh"))
 
 
 def test_the_numbers_are_those_of_the_english_page(show):
