@@ -142,21 +142,28 @@ def records(path: Path, model: type[Row]) -> Found[Row]:
     once.
     """
     found = Found[Row]()
+    found.rows.extend(stream(path, model, found.faults))
+    return found
+
+
+def stream(path: Path, model: type[Row], faults: list[Fault]) -> Iterator[tuple[str, Row]]:
+    """As `records`, a row at a time: one is forgotten when the next one comes."""
+    begun, before = False, len(faults)
     for where, raw in _rows(path):
         try:
             value = parse(raw) if isinstance(raw, bytes) else _row(raw)
-            found.rows.append((where, model.model_validate(value)))
+            yield where, model.model_validate(value)
+            begun = True
         except Malformed as fault:
             column = f":{fault.column}" if fault.column else ""
-            found.faults.append(Fault(f"{where}{column}", fault.what))
+            faults.append(Fault(f"{where}{column}", fault.what))
         except ValidationError as error:
-            found.faults.extend(Fault(where, what) for what in complaints(error, model))
-        if len(found.faults) == 1 and not found.rows and _looks_like_csv(path):
+            faults.extend(Fault(where, what) for what in complaints(error, model))
+        if not begun and len(faults) == before + 1 and _looks_like_csv(path):
             what = "looks like CSV, expected JSON lines. Try: evalkit import table"
             raise BadFile([Fault(f"{path}:1", f"{what} {path} --bank NAME")])
-        if len(found.faults) >= MOST_FOUND:
+        if len(faults) >= before + MOST_FOUND:
             break
-    return found
 
 
 def doubled(rows: list[tuple[str, Row]], name: str) -> list[Fault]:

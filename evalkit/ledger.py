@@ -26,6 +26,8 @@ FSYNC_EVERY = 20  # rows
 FSYNC_AFTER = 1.0  # seconds, where rows come slowly
 
 Row = TypeVar("Row", bound=Bought)
+Kept = TypeVar("Kept")
+Key = tuple[Any, ...]
 
 
 def write_whole(path: Path, content: str | bytes) -> Path:
@@ -74,6 +76,14 @@ def write_error(path: Path, error: OSError, whole: int | None = None) -> Evalkit
     return BadPath(f"{path}: {reason(error)}")
 
 
+def _whole(row: Row) -> Row:
+    return row
+
+
+def _nothing(_: Bought) -> None:
+    """Of a large ledger its keys are held, and not its rows."""
+
+
 class Ledger(Generic[Row]):
     """A file of bought rows: it only grows, and every row in it is whole.
 
@@ -89,10 +99,10 @@ class Ledger(Generic[Row]):
 
     def read(self) -> list[Row]:
         """All rows, in the order in which they came; of a doubled key the first one counts."""
-        rows, torn = self._sound()
+        rows, torn = self._sound(_whole)
         if torn and (owed := self._set_aside(torn)):
             self._tell(owed)
-        return rows
+        return list(rows.values())
 
     def first(self) -> Row | None:
         """The first row that can be read, without reading the others."""
@@ -103,10 +113,10 @@ class Ledger(Generic[Row]):
 
     def repair(self) -> None:
         """Move every bad line to `<file>.bad`; the good ones stay as they are, byte for byte."""
-        if not self._scan()[1]:
+        if not self._scan(_nothing)[1]:
             return
         with self._locked():
-            bad = [line for line, _ in self._scan()[1]]
+            bad = [line for line, _ in self._scan(_nothing)[1]]
             aside = self._keep(".bad", [line.raw for line in bad])
             good = self.path.read_bytes()
             for line in reversed(bad):
@@ -121,10 +131,10 @@ class Ledger(Generic[Row]):
         if self.path.exists() and not os.access(self.path, os.W_OK):  # told before a call is paid
             raise BadPath(f"{self.path}: permission denied")
         with self._locked():
-            rows, torn = self._sound() if self.path.exists() else ([], None)
+            keys, torn = self._sound(_nothing) if self.path.exists() else ({}, None)
             if torn:
                 self._tell(self._cut(torn))
-            writer = Writer[Row](self.path, {row.key for row in rows})
+            writer = Writer[Row](self.path, set(keys))
             try:
                 yield writer
             finally:
@@ -137,38 +147,41 @@ class Ledger(Generic[Row]):
         For what can be computed again from a row. What was bought must stay in it.
         """
         with self._locked():
-            rows, torn = self._sound()
+            rows, torn = self._sound(_whole)
             if torn:
                 self._tell(self._cut(torn))
 
             def write(new: Iterable[Row]) -> None:
                 write_whole(self.path, "".join(row.line() + "\n" for row in new))
 
-            yield rows, write
+            yield list(rows.values()), write
 
-    def _sound(self) -> tuple[list[Row], jsonl.Line | None]:
-        """The rows, and the torn last line; raises BadFile when another line is bad."""
-        rows, bad, torn = self._scan()
+    def _sound(self, keep: Callable[[Row], Kept]) -> tuple[dict[Key, Kept], jsonl.Line | None]:
+        """As `_scan`, but raises BadFile when a line other than the last one is bad."""
+        rows, bad, torn = self._scan(keep)
         if bad:
             way_on = "(mend the line, or --repair moves it aside)"
             raise BadFile([Fault(fault.where, f"{fault.what} {way_on}") for _, fault in bad])
         return rows, torn
 
-    def _scan(self) -> tuple[list[Row], list[tuple[jsonl.Line, Fault]], jsonl.Line | None]:
-        rows: dict[tuple[Any, ...], Row] = {}
+    def _scan(
+        self, keep: Callable[[Row], Kept]
+    ) -> tuple[dict[Key, Kept], list[tuple[jsonl.Line, Fault]], jsonl.Line | None]:
+        """What is kept of each row, by its key; the bad lines; the torn last line."""
+        rows: dict[Key, Kept] = {}
         bad: list[tuple[jsonl.Line, Fault]] = []
         for line in jsonl.lines(self.path):
             try:
                 row = self.model.model_validate(jsonl.parse(line.raw))
-                rows.setdefault(row.key, row)
+                rows.setdefault(row.key, keep(row))
             except jsonl.Malformed as error:
                 if not line.ended:
-                    return list(rows.values()), bad, line
+                    return rows, bad, line
                 bad.append((line, Fault(f"{self.path}:{line.number}", error.what)))
             except ValidationError as error:
                 what = "; ".join(jsonl.complaints(error, self.model))
                 bad.append((line, Fault(f"{self.path}:{line.number}", what)))
-        return list(rows.values()), bad, None
+        return rows, bad, None
 
     def _set_aside(self, torn: jsonl.Line) -> str | None:
         try:
@@ -232,7 +245,7 @@ class Writer(Generic[Row]):
     `added` counts the rows that are new; the file is made with the first of them.
     """
 
-    def __init__(self, path: Path, keys: set[tuple[Any, ...]]) -> None:
+    def __init__(self, path: Path, keys: set[Key]) -> None:
         self.path = path
         self.added = 0
         self._keys = keys

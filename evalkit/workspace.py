@@ -14,8 +14,10 @@ hear is collected in `Workspace.told`.
 
 import re
 import sys
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 from urllib.parse import unquote
@@ -35,6 +37,22 @@ SHIPPED_BANKS = ("evalkit80", "evalkit80-zh", "sample")
 """What came: in a checkout other banks may lie there too, and they are its user's own."""
 
 Row = TypeVar("Row", bound=Bought)
+
+
+@dataclass(frozen=True)
+class Added:
+    """What was given to be kept, and how much of it was not there yet."""
+
+    new: int
+    answers: Counter[str]
+    """By model; those too that were there."""
+    reviews: Counter[str]
+    """By judge; those too that were there."""
+
+    @property
+    def again(self) -> int:
+        """How many rows were there already."""
+        return self.answers.total() + self.reviews.total() - self.new
 
 
 def file_stem(name: str) -> str:
@@ -233,31 +251,49 @@ class Workspace:
         ledgers = self.ledgers("reviews", bank, Review)
         return [each for each in ledgers if each.path.is_relative_to(self.root)]
 
-    def append(self, bank: str, rows: Iterable[Bought], questions: Sequence[Question] = ()) -> int:
-        """Add the rows that are not there yet, each to its ledger; returns how many were new.
+    def append(
+        self,
+        bank: str,
+        rows: Iterable[Bought],
+        questions: Sequence[Question] = (),
+        *,
+        partial: bool = False,
+    ) -> "Added":
+        """Add the rows that are not there yet, each to its ledger.
 
-        `questions`: the bank itself, where it comes with them; one that stands already must hold
-        the same. Every name is checked and every ledger locked before the first byte is written.
+        `rows` are asked for twice, once for their names, and not held. `questions`: the bank
+        itself, where it comes with them; one that stands already must hold the same, or, where
+        they are a part of it, the same of those that both have. Every name is checked and every
+        ledger locked before the first byte is written.
         """
-        homes: dict[Path, list[Bought]] = {}
+        rows = list(rows) if iter(rows) is rows else rows
+        homes: dict[Path, type[Bought]] = {}
         owners: dict[str, set[str]] = {}
+        seen: Counter[tuple[type[Bought], str]] = Counter()
         for row in rows:
             path, owner = self._home(bank, row)
-            homes.setdefault(path, []).append(row)
+            homes[path] = type(row)
+            seen[type(row), row.judge if isinstance(row, Review) else owner] += 1
             owners.setdefault(str(path).casefold(), set()).add(owner)
         self._refuse_shared(bank, owners)
-        if questions:
-            self._refuse_other(bank, questions)
+        new = self._new_questions(bank, questions, partial=partial) if questions else []
         for path in (*homes, *([self.bank_file(bank)] if questions else [])):
             check_writable(path)
         with ExitStack() as stack:
-            writers = [
-                (stack.enter_context(Ledger(path, type(own[0]), self.told.append).writing()), own)
-                for path, own in homes.items()
-            ]
-            if questions and not (file := self.bank_file(bank)).exists():
-                write_whole(file, "".join(question.line() + "\n" for question in questions))
-            return sum(writer.add(row) for writer, own in writers for row in own)
+            writers = {
+                path: stack.enter_context(Ledger(path, kind, self.told.append).writing())
+                for path, kind in homes.items()
+            }
+            if new and (file := self.bank_file(bank)).exists():
+                self.add_questions(bank, new)
+            elif new:
+                write_whole(file, "".join(question.line() + "\n" for question in new))
+            added = sum(writers[self._home(bank, row)[0]].add(row) for row in rows)
+        return Added(
+            added,
+            Counter({who: n for (kind, who), n in seen.items() if kind is Answer}),
+            Counter({who: n for (kind, who), n in seen.items() if kind is Review}),
+        )
 
     def add_questions(self, bank: str, questions: Sequence[Question]) -> Path:
         """Write questions to the end of an own bank, which may be new; what stands there stays."""
@@ -304,15 +340,23 @@ class Workspace:
     def _answer_path(self, bank: str, model: str) -> Path:
         return self.root / "answers" / file_stem(bank) / f"{file_stem(model)}.jsonl"
 
-    def _refuse_other(self, bank: str, questions: Sequence[Question]) -> None:
-        """Raise BadName where this bank stands already, with other questions."""
+    def _new_questions(
+        self, bank: str, questions: Sequence[Question], *, partial: bool
+    ) -> list[Question]:
+        """Those that this bank has not yet. Raises BadName where it holds other questions."""
         path = self.bank_file(bank)
         self._refuse_same_file(bank)
         own = path.exists()
-        if (own or bank in SHIPPED_BANKS) and self.questions(bank) != list(questions):
+        if not own and bank not in SHIPPED_BANKS:
+            return list(questions)
+        standing = {question.id: question for question in self.questions(bank)}
+        new = [question for question in questions if question.id not in standing]
+        same = all(standing.get(each.id, each) == each for each in questions)
+        if not same or (not partial and list(standing.values()) != list(questions)):
             what = f"{path} stands already" if own else f"'{bank}' came with evalkit"
             way = "Give another --bank, or move it away" if own else "Give another --bank"
             raise BadName(f"{what}, with other questions. {way}")
+        return new
 
     def _refuse_same_file(self, bank: str) -> None:
         """Raise BadName where another bank has the file of this one."""

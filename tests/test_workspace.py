@@ -109,9 +109,9 @@ def test_rows_come_back_as_they_went_and_a_second_append_adds_nothing(tmp_path):
     bought.append(Answer.model_validate(answer("q1", model="org/b")))
     judged = Review.model_validate(review())
 
-    assert workspace.append("bank", [*bought, judged]) == 4
+    assert workspace.append("bank", [*bought, judged]).new == 4
     before = tree(tmp_path)
-    assert workspace.append("bank", [*bought, judged]) == 0
+    assert workspace.append("bank", [*bought, judged]).new == 0
     assert tree(tmp_path) == before
 
     assert workspace.answers("bank") == bought
@@ -144,7 +144,7 @@ def test_what_another_process_added_meanwhile_is_not_added_again(tmp_path, monke
         return lock(ledger)
 
     monkeypatch.setattr(Ledger, "_locked", late)
-    assert Workspace(tmp_path).append("bank", bought) == 0
+    assert Workspace(tmp_path).append("bank", bought).new == 0
     assert len(rows_of(tmp_path / HOME)) == 2
 
 
@@ -221,7 +221,7 @@ def test_the_lock_of_a_dead_process_is_taken_over(tmp_path):
     with held(tmp_path / HOME) as process:
         process.kill()
     workspace = Workspace(tmp_path)
-    assert workspace.append("bank", answers("q1")) == 1
+    assert workspace.append("bank", answers("q1")).new == 1
     assert [row["question"] for row in rows_of(tmp_path / HOME)] == ["held", "q1"]
     assert ["question half is owed" in line for line in workspace.told] == [True]
 
@@ -300,7 +300,7 @@ def test_a_last_row_that_lacks_only_its_newline_is_kept(tmp_path):
 
     workspace = Workspace(tmp_path)
     assert workspace.answers("bank") == answers("q1", "q2")
-    assert workspace.append("bank", answers("q2", "q3")) == 1
+    assert workspace.append("bank", answers("q2", "q3")).new == 1
     assert workspace.told == []
     assert [row["question"] for row in rows_of(path)] == ["q1", "q2", "q3"]
 
@@ -370,7 +370,7 @@ def test_a_shipped_ledger_is_never_written(tmp_path):
     shipped = Workspace(tmp_path).shipped
     before = tree(shipped / "answers")
     row = Answer.model_validate(answer("q1", model="sample-brief"))
-    assert Workspace(tmp_path).append("sample", [row]) == 1
+    assert Workspace(tmp_path).append("sample", [row]).new == 1
     assert tree(shipped / "answers") == before
     assert (tmp_path / "answers" / "sample" / "sample-brief.jsonl").exists()
 

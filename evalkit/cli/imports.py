@@ -17,24 +17,22 @@ from evalkit.cli.verb import (
     show,
     tell,
 )
-from evalkit.errors import Missing, count
+from evalkit.errors import BadPath, Missing, count
 
 if TYPE_CHECKING:
     from evalkit.formats import Format, Imported
-    from evalkit.workspace import Workspace
+    from evalkit.workspace import Added, Workspace
 
 
 @click.command("import", short_help="Bring in other tools' questions, answers and reviews.")
-@click.argument("tool")
-@click.argument("path")
+@click.argument("source", nargs=-1, required=True, metavar="[TOOL] PATH")
 @click.option("--bank", help="The bank's name; default: the tool's own name for it.")
 @click.option("--model", metavar="NAME", help="Whose answers these are; with answers only.")
 @on_bought_rows
 @on_a_workspace
 def import_(
     given: Everywhere,
-    tool: str,
-    path: str,
+    source: tuple[str, ...],
     bank: str | None,
     model: str | None,
     category_default: str | None,
@@ -42,9 +40,11 @@ def import_(
 ) -> None:
     """Bring in another tool's files from PATH.
 
-    TOOL is one of: vicuna (a folder with question.jsonl, answer/, review/), table (a CSV file of
-    questions), answers (what a model said, collected by hand). Nothing is written before
-    everything has been read and checked; importing again adds nothing twice.
+    TOOL is one of: vicuna (a folder with question.jsonl, answer/, review/), alpaca_eval
+    (model_outputs.json and annotations.json, of one model or of many in results/), table (a CSV
+    file of questions), answers (what a model said, collected by hand). Left out, it is told by the
+    names of the files. Nothing is written before everything has been read and checked; importing
+    again adds nothing twice.
 
     The answers are to a --bank that is here already, and by one --model. As text: a line '# ID'
     with a question's id begins each answer, a line '--- turn 2 ---' the one to its second turn. As
@@ -53,37 +53,56 @@ def import_(
     """
     from evalkit import formats
 
+    tool, path = _named(source)
     workspace = open_workspace(given.folder)
-    source = formats.load(tool)
-    bank = source.BANK if bank is None else bank
+    form = formats.load(tool)
+    bank = form.BANK if bank is None else bank
     if bank is None:
         raise Missing("what shall the bank be called? Give --bank NAME")
-    if model is not None and not source.TAKES_MODEL:
+    if model is not None and not form.TAKES_MODEL:
         raise click.UsageError(f"{tool} takes no --model")
     if repair:
         workspace.repair(bank)
-    found = _read(workspace, source, Path(path), bank, model)
-    found.questions = filed(workspace, bank, found.questions, category_default)
-    rows = [*found.answers, *found.reviews]
-    new = workspace.append(bank, rows, found.questions)
+    found = _read(workspace, form, path, bank, model)
+    default = category_default or found.category
+    found.questions = filed(workspace, bank, found.questions, default)
+    added = workspace.append(bank, found.rows, found.questions, partial=found.partial)
     tell(workspace)
     for line in found.told:
         say(line)
-    written = _written(workspace, bank, found)
-    step = _next(given, bank, found, written)
+    written = _written(workspace, bank, found, added)
+    step = _next(given, bank, found, added, written)
     if given.as_json:
         counts = {
             "questions": len(found.questions),
-            "answers": len(found.answers),
-            "reviews": len(found.reviews),
-            "new_rows": new,
+            "answers": added.answers.total(),
+            "reviews": added.reviews.total(),
+            "new_rows": added.new,
         }
         print_json("import", {"bank": bank, **counts, "told": found.told}, written, step)
     else:
-        again = len(rows) - new
-        here = f"; {again} rows were here already" if again else ""
-        show(_line(bank, found) + here)
+        here = f"; {added.again} rows were here already" if added.again else ""
+        show(_line(bank, found, added) + here)
     say(f"Next: {step}")
+
+
+def _named(source: tuple[str, ...]) -> tuple[str, Path]:
+    """The tool, by its name or by the names of its files, and where they lie."""
+    from evalkit import formats
+
+    if len(source) > 2:
+        raise click.UsageError("expected [TOOL] PATH")
+    path = Path(source[-1])
+    if len(source) == 2:
+        return source[0], path
+    if not path.exists():
+        raise BadPath(f"{path}: no such file or folder")
+    tools = formats.recognised(path)
+    if len(tools) != 1:
+        what = "may be of " + " or ".join(tools) if tools else "is of no tool that evalkit knows"
+        raise Missing(f"{path} {what}. Name it: evalkit import TOOL PATH")
+    say(f"these are files of {tools[0]}")
+    return tools[0], path
 
 
 def _read(
@@ -95,34 +114,36 @@ def _read(
     return source.read(path, Given(workspace.answers(bank), questions, model))
 
 
-def _line(bank: str, found: "Imported") -> str:
+def _line(bank: str, found: "Imported", added: "Added") -> str:
     """What was read, in one line."""
-    models = sorted({answer.model for answer in found.answers})
-    judges = sorted({review.judge for review in found.reviews})
     parts = []
     if found.questions:
         parts.append(count(len(found.questions), "question"))
-    if models:
-        parts.append(f"{count(len(found.answers), 'answer')} ({', '.join(models)})")
-    if judges:
-        parts.append(f"{count(len(found.reviews), 'review')} by {', '.join(judges)}")
+    if added.answers:
+        models = ", ".join(sorted(added.answers))
+        parts.append(f"{count(added.answers.total(), 'answer')} ({models})")
+    if added.reviews:
+        judges = ", ".join(sorted(added.reviews))
+        parts.append(f"{count(added.reviews.total(), 'review')} by {judges}")
     return f"{bank}: {', '.join(parts)}"
 
 
-def _written(workspace: "Workspace", bank: str, found: "Imported") -> list[Path]:
+def _written(workspace: "Workspace", bank: str, found: "Imported", added: "Added") -> list[Path]:
     """The file to look at: of the bank where it came with the rows, else of each model."""
     from evalkit.records import Answer
     from evalkit.workspace import file_stem
 
     if found.questions:
         return [workspace.bank_file(bank)]
-    stems = {file_stem(answer.model) for answer in found.answers}
+    stems = set(map(file_stem, added.answers))
     ledgers = workspace.ledgers("answers", bank, Answer)
     return [ledger.path for ledger in ledgers if ledger.path.stem in stems]
 
 
-def _next(given: Everywhere, bank: str, found: "Imported", written: list[Path]) -> str:
-    if found.reviews:
+def _next(
+    given: Everywhere, bank: str, found: "Imported", added: "Added", written: list[Path]
+) -> str:
+    if added.reviews:
         return given.step("report", "--bank", bank, "--open")
     if found.questions:
         return f"look at {written[0]}"

@@ -1,15 +1,16 @@
 """Other tools' files, in and out; one module a tool, and the folder is the registry.
 
 A module has `read(path, given) -> Imported`. It reads and checks everything before it returns,
-and writes nothing: where the rows go is the workspace's business.
+and writes nothing: where the rows go is the workspace's business. Rows of a large file are read
+once more when they are asked for, and never held.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
 from pkgutil import iter_modules
-from typing import Protocol, cast
+from typing import Generic, Protocol, TypeVar, cast
 
 from evalkit.errors import Unknown
 from evalkit.records import Answer, Question, Review
@@ -33,14 +34,41 @@ class Given:
         return {answer.model: answer.served for answer in self.answers}
 
 
+Row = TypeVar("Row")
+
+
+@dataclass(frozen=True)
+class Again(Generic[Row]):
+    """Rows that are read from their files each time that somebody asks for them."""
+
+    read: Callable[[], Iterator[Row]]
+
+    def __iter__(self) -> Iterator[Row]:
+        return self.read()
+
+
 @dataclass
 class Imported:
     """What another tool's files hold, as our records, and what a person should know about it."""
 
     questions: list[Question] = field(default_factory=list)
-    answers: list[Answer] = field(default_factory=list)
-    reviews: list[Review] = field(default_factory=list)
+    rows: Iterable[Answer | Review] = ()
+    """May be asked for more than once."""
     told: list[str] = field(default_factory=list)
+    partial: bool = False
+    """The files may hold a part of the bank's questions; others of it may be here already."""
+    category: str | None = None
+    """Where questions go whose category no prompt knows, unless the user says otherwise."""
+
+    @property
+    def answers(self) -> list[Answer]:
+        """All of `rows` that are answers."""
+        return [row for row in self.rows if isinstance(row, Answer)]
+
+    @property
+    def reviews(self) -> list[Review]:
+        """All of `rows` that are reviews."""
+        return [row for row in self.rows if isinstance(row, Review)]
 
 
 class Format(Protocol):
@@ -51,6 +79,10 @@ class Format(Protocol):
     TAKES_MODEL: bool
     """Whether the user may say which model the answers are of; False where the files say it."""
 
+    def recognises(self, path: Path) -> bool:
+        """Whether what lies at `path` has the names that this tool gives its files."""
+        ...
+
     def read(self, path: Path, given: Given) -> Imported:
         """Read `path`. Raises BadFile with every fault found in it."""
         ...
@@ -59,6 +91,11 @@ class Format(Protocol):
 def names() -> list[str]:
     """The tools whose files can be read."""
     return sorted(module.name for module in iter_modules(__path__))
+
+
+def recognised(path: Path) -> list[str]:
+    """The tools whose files these seem to be."""
+    return [name for name in names() if load(name).recognises(path)]
 
 
 def load(name: str) -> Format:

@@ -90,6 +90,11 @@ class _Form:
     """Where the answer to turn {n} stands."""
 
 
+def recognises(path: Path) -> bool:  # noqa: ARG001
+    """Nothing: whose answers to which bank these are, only a person knows."""
+    return False
+
+
 def read(path: Path, given: Given) -> Imported:
     """Read a file of answers. Raises BadFile with every fault, Missing where no model is named."""
     bank = {question.id: question for question in given.questions()}
@@ -107,7 +112,7 @@ def read(path: Path, given: Given) -> Imported:
         for _, row in found.rows
         if (model := row.model or given.model) is not None
     ]
-    return Imported(answers=answers, told=list(_told(answers, bank, given.answers)))
+    return Imported(rows=answers, told=list(_told(answers, bank, given.answers)))
 
 
 def _form(path: Path) -> _Form:

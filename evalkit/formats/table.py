@@ -19,6 +19,14 @@ BANK: str | None = None
 TAKES_MODEL = False
 
 
+def recognises(path: Path) -> bool:
+    """A CSV file that has a turn in its header."""
+    if path.suffix.lower() != ".csv" or not path.is_file():
+        return False
+    with open(path, "rb") as stream:
+        return b"turn" in stream.readline(10_000)
+
+
 def read(path: Path, given: Given) -> Imported:  # noqa: ARG001
     """Read a CSV file. Raises BadFile with every row that is no question."""
     text = jsonl.text(path)

@@ -78,6 +78,11 @@ Row = TypeVar("Row", bound=_Row)
 Placed = list[tuple[str, Row]]
 
 
+def recognises(path: Path) -> bool:
+    """A folder with question.jsonl and answer/."""
+    return (path / "question.jsonl").is_file() and (path / "answer").is_dir()
+
+
 def read(path: Path, given: Given) -> Imported:
     """Read a folder. Raises BadFile with every fault found in any of its files.
 
@@ -110,7 +115,7 @@ def read(path: Path, given: Given) -> Imported:
     if lost := len(reviews) - len(judged):
         told.append(f"{lost} reviews of failed answers left out")
     made, about = _reviews(judged, said, bank)
-    return Imported(list(bank.values()), list(said.values()), made, told + about)
+    return Imported(list(bank.values()), [*said.values(), *made], told + about)
 
 
 def _read(files: Iterable[Path], model: type[Row], unique: str, faults: list[Fault]) -> Placed[Row]:

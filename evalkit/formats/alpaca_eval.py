@@ -1,0 +1,313 @@
+"""AlpacaEval's files: results/<model>/model_outputs.json and .../<annotator>/annotations.json.
+
+Source: tatsu-lab/alpaca_eval, versions 1 and 2. A preference is a number from 1 to 2, how likely
+the second answer is the better one; here it stays one (`Review.soft`). 0 was a tie once, and null
+is a reply that could not be read. That tool shuffles the two answers and does not say how.
+
+Rows are joined by their instruction, never by where they stand: many published files lack some. A
+question's id is a hash of its instruction, so that it is the same whichever file came first.
+"""
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from evalkit import jsonl
+from evalkit.errors import BadFile, BadPath, Fault, count
+from evalkit.formats import Again, Given, Imported
+from evalkit.records import Answer, Question, Review, short_hash
+from evalkit.surrogates import half_characters, mended
+
+BANK: str | None = "alpaca-eval"
+TAKES_MODEL = False
+PROMPT = "alpaca-eval"
+CATEGORY = "generic"  # a dataset is no kind of task
+OUTPUTS, ANNOTATIONS = "model_outputs.json", "annotations.json"
+NEW = "preference_"  # what newer versions write before the name of a field
+
+
+class _Row(BaseModel):
+    """A row of that tool: unknown fields are kept, half surrogates in its text are replaced."""
+
+    model_config = ConfigDict(
+        extra="allow", strict=True, allow_inf_nan=False, protected_namespaces=()
+    )
+
+    instruction: str
+    dataset: str | None = None
+    repaired: int = 0
+
+    @model_validator(mode="before")
+    @classmethod
+    def _mend(cls, row: Any) -> Any:
+        if not isinstance(row, dict):
+            return row
+        texts = [value for value in row.values() if isinstance(value, str)]
+        return {**mended(row), "repaired": sum(map(half_characters, texts))}
+
+    @property
+    def question(self) -> str:
+        return question_id(self.instruction)
+
+
+class _Output(_Row):
+    output: str
+    generator: str
+
+
+class _Annotation(_Row):
+    output_1: str
+    generator_1: str
+    output_2: str
+    generator_2: str
+    annotator: str | None = None
+    preference: Annotated[float, Field(ge=0, le=2)] | None
+
+    @model_validator(mode="after")
+    def _one_to_two(self) -> "_Annotation":
+        if self.preference is not None and 0 < self.preference < 1:
+            raise ValueError("'preference' should be from 1 to 2, or 0 for a tie")
+        return self
+
+
+@dataclass
+class _Run:
+    """The files of one model."""
+
+    name: str | None
+    """The model's, where its folder says it."""
+    outputs: list[Path] = field(default_factory=list)
+    annotations: list[Path] = field(default_factory=list)
+
+
+def question_id(instruction: str) -> str:
+    """What an instruction is called here."""
+    return short_hash(instruction)
+
+
+def recognises(path: Path) -> bool:
+    """A file, or a folder with files, called model_outputs.json or annotations.json."""
+    return any(_runs(path))
+
+
+def read(path: Path, given: Given) -> Imported:  # noqa: ARG001
+    """Read a model's folder, or one of such folders, or a single file of either kind.
+
+    A model is called as its folder in results/, else as its generator. Raises BadFile with every
+    fault found in any of the files.
+    """
+    if not path.exists():
+        raise BadPath(f"{path}: no such file or folder")
+    runs = list(_runs(path))
+    if not runs:
+        raise BadPath(f"{path}: expected {OUTPUTS} or {ANNOTATIONS}, or folders with them")
+    survey = _Survey()
+    for run in runs:
+        survey.look(run)
+    if survey.faults:
+        raise BadFile(survey.faults)
+    if not survey.questions:
+        raise BadFile([Fault(str(path), "no rows")])
+    return Imported(
+        list(survey.questions.values()),
+        Again(lambda: _records(runs)),
+        list(survey.told()),
+        partial=True,
+        category=CATEGORY,
+    )
+
+
+def _runs(path: Path) -> Iterator[_Run]:
+    """The files at `path`, model by model."""
+    if path.is_file():
+        if path.name == OUTPUTS:
+            yield _Run(_named(path.parent), [path])
+        elif path.suffix == ".json" and path.name.startswith("annotations"):
+            yield _Run(_named(path.parent.parent), [], [path])
+        return
+    if not path.is_dir():
+        return
+    own, deeper = path / OUTPUTS, sorted(path.glob(f"*/{ANNOTATIONS}"))
+    here = [path / ANNOTATIONS] if (path / ANNOTATIONS).is_file() else []
+    if own.is_file() or (deeper and not list(path.glob(f"*/{OUTPUTS}"))) or here:
+        yield _Run(_named(path), [own] if own.is_file() else [], here + deeper)
+        return
+    for folder in sorted(each for each in path.iterdir() if each.is_dir()):
+        if folder.name == "results" or (folder / OUTPUTS).is_file() or _judged(folder):
+            yield from _runs(folder)
+
+
+def _judged(folder: Path) -> bool:
+    return any(folder.glob(f"*/{ANNOTATIONS}"))
+
+
+def _named(folder: Path) -> str | None:
+    return folder.name if folder.resolve().parent.name == "results" else None
+
+
+@dataclass
+class _Survey:
+    """A first look through all files: faults, questions, and what does not fit together."""
+
+    faults: list[Fault] = field(default_factory=list)
+    questions: dict[str, Question] = field(default_factory=dict)
+    texts: dict[tuple[str, str], str] = field(default_factory=dict)
+    """(model, question) -> hash of the answer that stands."""
+    counts: Counter[str] = field(default_factory=Counter)
+    rows: Counter[str] = field(default_factory=Counter)
+    """Answers by model."""
+
+    def look(self, run: _Run) -> None:
+        """Look through the files of one model."""
+        for file in run.outputs:
+            for _, row in jsonl.stream(file, _Output, self.faults):
+                self._question(row)
+                self._answer(run.name or row.generator, row.question, row.output, "doubled")
+        for file in run.annotations:
+            self._annotations(file, run)
+
+    def _annotations(self, file: Path, run: _Run) -> None:
+        seen: set[tuple[str, str]] = set()
+        for _, row in jsonl.stream(file, _Annotation, self.faults):
+            model = run.name or row.generator_2
+            self._question(row)
+            self._answer(row.generator_1, row.question, row.output_1, "other texts")
+            self._answer(model, row.question, row.output_2, "other texts")
+            self.counts["doubled reviews"] += (model, row.question) in seen
+            seen.add((model, row.question))
+            self.counts["nulls"] += row.preference is None
+            self.counts["zeros"] += row.preference == 0
+
+    def _question(self, row: _Row) -> None:
+        if not row.instruction.strip():
+            self.counts["empty"] += 1
+        elif row.question not in self.questions:
+            category = row.dataset or "alpaca_eval"
+            self.questions[row.question] = Question(
+                id=row.question, category=category, turns=(row.instruction,)
+            )
+
+    def _answer(self, model: str, question: str, text: str, otherwise: str) -> None:
+        key, said = (model, question), short_hash((text,))
+        if key not in self.texts:
+            self.texts[key] = said
+            self.rows[model] += 1
+        elif otherwise == "doubled" or self.texts[key] != said:
+            self.counts[otherwise] += 1
+
+    def told(self) -> Iterator[str]:
+        """What a person should know, in sentences."""
+        n = self.counts
+        for model, rows in sorted(self.rows.items()):
+            if rows < len(self.questions):
+                yield f"{model}: {rows} of {len(self.questions)} answers; the others are owed"
+        if n["doubled"]:
+            yield f"{count(n['doubled'], 'answer')} twice to one instruction; the last one counts"
+        if n["doubled reviews"]:
+            yield f"{count(n['doubled reviews'], 'annotation')} twice; the first one counts"
+        if n["other texts"]:
+            what = count(n["other texts"], "annotation")
+            yield f"{what} of another text than the answer that stands; stale, in no number"
+        if n["nulls"]:
+            yield f"{count(n['nulls'], 'preference')} null: unreadable, in no rate"
+        if n["zeros"]:
+            yield f"{count(n['zeros'], 'preference')} 0: a tie, as that tool once wrote it"
+        if n["empty"]:
+            yield f"{count(n['empty'], 'row')} left out, without an instruction"
+
+
+def _records(runs: list[_Run]) -> Iterator[Answer | Review]:
+    """All rows; of annotations also the answers that no file of outputs brings."""
+    here: set[tuple[str, str]] = set()
+    for run in runs:
+        for file in run.outputs:
+            for answer in _of_outputs(file, run):
+                here.add((answer.model, answer.question))
+                yield answer
+    for run in runs:
+        for file in run.annotations:
+            for row in _of_annotations(file, run):
+                if isinstance(row, Review) or (row.model, row.question) not in here:
+                    yield row
+                if isinstance(row, Answer):
+                    here.add((row.model, row.question))
+
+
+def _of_outputs(file: Path, run: _Run) -> Iterator[Answer]:
+    for _, row in jsonl.stream(file, _Output, []):
+        if row.instruction.strip():
+            model = run.name or row.generator
+            yield _answer(model, row, row.output, _besides(row, "instruction", "output"))
+
+
+def _of_annotations(file: Path, run: _Run) -> Iterator[Answer | Review]:
+    """Each review with the two answers that it is of."""
+    judge = "alpaca_eval" if file.parent.name == run.name else file.parent.name
+    for _, row in jsonl.stream(file, _Annotation, []):
+        if row.instruction.strip():
+            model = run.name or row.generator_2
+            yield _answer(row.generator_1, row, row.output_1, {})
+            yield _answer(model, row, row.output_2, {})
+            yield _review(row, row.annotator or judge, model)
+
+
+def _answer(model: str, row: _Row, text: str, extra: dict[str, Any]) -> Answer:
+    return Answer(
+        question=row.question,
+        model=model,
+        turns=(text,),
+        asked=short_hash([row.instruction, model, text]),
+        repaired=row.repaired,
+        extra={"alpaca_eval": extra} if extra else {},
+    )
+
+
+def _review(row: _Annotation, judge: str, model: str) -> Review:
+    extra = _besides(row, "instruction", "output_1", "output_2")
+    shown, hashes = (row.generator_1, model), (_hash(row.output_1), _hash(row.output_2))
+    share = 0.5 if row.preference == 0 else (row.preference or 1) - 1
+    price, seconds = (_number(extra, name) for name in ("price_per_example", "time_per_example"))
+    return Review(
+        question=row.question,
+        judge=judge,
+        prompt=PROMPT,
+        shown=shown,
+        answers=hashes,
+        text=_said(extra),
+        scores=None if row.preference is None else (1 - share, share),
+        soft=row.preference is not None,
+        order_known=False,
+        rung=None if row.preference is None else "given",
+        unreadable="no preference" if row.preference is None else None,
+        asked=short_hash([PROMPT, judge, row.question, hashes]),
+        dollars=price,
+        latency=seconds,
+        repaired=row.repaired,
+        extra={"alpaca_eval": extra},
+    )
+
+
+def _hash(text: str) -> str:
+    return short_hash((text,))
+
+
+def _besides(row: _Row, *texts: str) -> dict[str, Any]:
+    """All that a row held but what has a place of its own here."""
+    return row.model_dump(mode="json", exclude={*texts, "repaired"}, exclude_unset=True)
+
+
+def _number(extra: dict[str, Any], name: str) -> float | None:
+    value = extra.get(name, extra.get(NEW + name))
+    return float(value) if isinstance(value, int | float) and value >= 0 else None
+
+
+def _said(extra: dict[str, Any]) -> str:
+    """What the judge replied, as far as it was kept."""
+    reply = extra.get("raw_completion", extra.get(f"{NEW}raw_completion"))
+    if isinstance(reply, dict):
+        reply = reply.get("text") or (reply.get("message") or {}).get("content")
+    return reply if isinstance(reply, str) else ""
