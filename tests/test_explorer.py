@@ -103,6 +103,23 @@ def test_a_question_stands_beside_its_answers_and_its_reviews(opened):
     assert "open 3, base 9 judge, pair-scores, open shown first" in reviews.nth(1).inner_text()
 
 
+def test_a_link_leads_where_it_says_and_a_long_answer_begins_folded(show):
+    asked = [Question.model_validate(question())]
+    texts = {"a": "See [this](https://a.b/c).", "b": "word " * 5000}
+    answers = [Answer.model_validate(answer("q1", *each)) for each in texts.items()]
+    tab = show(page(evidence("bank", asked, answers, [], "a")))
+    tab.locator("select[aria-label='Pair of models']").wait_for()
+    link = tab.locator(".rendered a")
+    assert link.get_attribute("href") == "https://a.b/c"
+    assert link.get_attribute("rel") == "noopener noreferrer nofollow"
+    folded = tab.locator(".sides details")
+    assert folded.locator("summary").inner_text() == "show all 25,000 characters"
+    assert not folded.locator("pre").is_visible()
+    folded.locator("summary").click()
+    assert folded.locator("pre").inner_text().startswith("word word")
+    assert show.heard == []
+
+
 def test_what_is_odd_of_an_answer_or_a_review_is_said_where_it_stands(opened):
     tab = opened("#q=q5&a=base&b=open")
     assert "cut at max_tokens" in tab.locator(".sides article").nth(1).inner_text()
