@@ -88,6 +88,23 @@ def test_a_preference_is_a_win_rate_and_not_a_winner(evalkit, source, tmp_path):
     html = (tmp_path / "reports" / "alpaca-eval.html").read_text()
     assert "In which order weighted saw the answers was not kept" in html
     assert "judged in one order only" not in html
+    assert "their text does not say" not in html
+
+
+def test_preferences_have_a_win_rate_and_no_percentage(evalkit, source, tmp_path):
+    """Of shares there are no totals: 25 to 75 is no third of a score."""
+    evalkit("import", source)
+    ran = evalkit("report", "--baseline", "gpt4", "--png")
+    verdict = "open has a win rate of 25.0% [1.2, 90.1] against gpt4"
+    assert any(line.startswith(verdict) for line in ran.out.splitlines()), ran.out
+    found = json.loads((tmp_path / "reports" / "alpaca-eval.json").read_text())
+    assert [row["percent"] for row in found["relative_score"] if row["model"] == "open"] == [None]
+    assert found["pairs"][0]["ratio_b_to_a"] is None
+    html = (tmp_path / "reports" / "alpaca-eval.html").read_text()
+    assert "Win rates against gpt4</h2>" in html
+    assert "Total score in percent" not in html
+    assert (tmp_path / "reports" / "alpaca-eval.png").exists()
+    assert "no percentage" not in html
 
 
 def test_nulls_zeros_and_doubled_rows_are_counted_and_told(evalkit, tmp_path, tmp_path_factory):

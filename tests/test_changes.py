@@ -5,6 +5,9 @@ import json
 import pytest
 from conftest import answer, question, review, write_lines
 
+from evalkit.records import Question
+from evalkit.report.results import evidence
+
 QUESTIONS = [f"q{n}" for n in range(4)]
 
 
@@ -87,6 +90,11 @@ def test_other_questions_are_said(run, tmp_path):
         "The bank has other questions (0000000000000000 before)."
     ]
     assert numbers(tmp_path)["bank_hash"] == was, "of the questions' words alone"
+
+
+def test_the_hash_of_a_bank_is_of_its_ids_too():
+    rows = [[Question.model_validate(question(id_, turns=["Why?"]))] for id_ in ("q1", "q2")]
+    assert len({evidence("bank", asked, [], []).results.bank_hash for asked in rows}) == 2
 
 
 def test_another_prompt_is_said(run, tmp_path):

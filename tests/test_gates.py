@@ -162,6 +162,7 @@ def test_a_redacted_page_is_made_by_an_option(evalkit, workspace):
     assert ran.code == 0
     assert "An answer of" not in page and "What is q" not in page
     assert "75.0%" in page
+    assert "--baseline a --redact</code>" in page
 
 
 def test_the_readme_says_all_gates():

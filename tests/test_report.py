@@ -359,6 +359,16 @@ def test_a_cost_that_nobody_knows_is_not_said(report):
     page = report(rows, "--baseline", "a")[2]
     assert "cost $" not in page
     assert "judge judge, 12 reviews" in page
+    assert "0 of 12 reviews" not in page
+
+
+def test_a_page_that_mail_would_not_take_is_told_of(report, monkeypatch):
+    quiet, _, _ = report(judged(), "--baseline", "a")
+    assert "too much for some mail" not in quiet.err
+    monkeypatch.setattr("evalkit.cli.report.HEAVY", 1000)
+    assert "too much for some mail; --redact" in report(judged(), "--baseline", "a")[0].err
+    redacted, _, _ = report(judged(), "--baseline", "a", "--redact")
+    assert "too much for some mail" not in redacted.err
 
 
 @pytest.mark.parametrize("name", ["千" * 40, "W" * 100, "Ｗ" * 22, "$" * 30])

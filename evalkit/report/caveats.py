@@ -129,7 +129,7 @@ def _missing_reviews(results: Results) -> Iterator[str]:
         if pair.questions == 1:
             yield Said("{pair}: one question gives no interval.", pair=name)
     for score in results.relative_score:
-        if score.percent is None:
+        if score.percent is None and score not in results.scores(score.judge, score.prompt):
             yield Said(
                 "{model}: no percentage, since nothing connects it with {baseline}, or {baseline} "
                 "scored 0.",

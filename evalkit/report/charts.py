@@ -56,6 +56,11 @@ class Drawing:
     results: Results
     translation: Mapping[str, str]
 
+    @property
+    def graded(self) -> bool:
+        """Whether there are percentages: not where answers were compared and none was graded."""
+        return all(score.percent is not None for score in self.scores)
+
     def say(self, text: Said) -> str:
         """A text of our own in the language of the page."""
         return text.into(self.translation)
@@ -159,11 +164,11 @@ class Picture(NamedTuple):
 
 
 def picture(drawing: Drawing) -> Picture:
-    """The "% of the baseline" chart on white, with its judge."""
+    """The "% of the baseline" chart, or that of win rates, on white, with its judge."""
     stream = BytesIO()
     by = drawing.say(Said("judged by {judge}", judge=_shortened(drawing.judge)))
     with mpl.rc_context({"font.family": families()}):
-        figure = relative_scores(drawing)
+        figure = relative_scores(drawing) if drawing.graded else win_rates(drawing)
         figure.text(0, 1, by, va="top", size=9)
     with mpl.rc_context(STYLE), warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")

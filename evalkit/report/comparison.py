@@ -115,7 +115,7 @@ def _through(results: Results, row: Difference) -> str:
     ends = interval(row.win_rate_low, row.win_rate_high, 100)
     lines.append(("difference, points", f"{100 * row.win_rate:+.1f}", ends))
     for score in results.scores(row.judge, row.prompt):
-        if score.model in (row.a, row.b):
+        if score.model in (row.a, row.b) and score.percent is not None:
             name = f"% of {results.baseline}, {score.model}"
             lines.append((name, f"{score.percent:.1f}", interval(score.low, score.high)))
     said = f"  on the {count(row.questions, 'question')} that both met it on"

@@ -230,7 +230,7 @@ def _judged(
                 reviews=len(own),
                 unreadable=sum(review.scores is None for review in own),
                 outside_scale=sum("outside_scale" in review.flags for review in own),
-                given=sum(review.rung == "given" for review in own),
+                given=sum(review.rung == "given" and not review.soft for review in own),
                 stale=sum((review.judge, review.prompt) == key for review in stale),
                 cut=sum(review.cut > 0 for review in own),
                 dollars=_dollars(r for r in reviews if (r.judge, r.prompt) == key),

@@ -412,9 +412,25 @@ class Results(BaseModel):
         return list(dict.fromkeys((row.judge, row.prompt) for row in self.relative_score))
 
     def scores(self, judge: str, prompt: str) -> list[RelativeScore]:
-        """The percentages of one judging, the best first; models without one are left out."""
-        same = (row for row in self.relative_score if (row.judge, row.prompt) == (judge, prompt))
-        return [row for row in same if row.percent is not None]
+        """The models of one judging, the best first.
+
+        By their percentages; where its judge graded nothing, by their win rates against the
+        baseline. Models without either are left out.
+        """
+        same = [row for row in self.relative_score if (row.judge, row.prompt) == (judge, prompt)]
+        graded = [row for row in same if row.percent is not None]
+        if len(graded) > 1:
+            return graded
+        rates = {row.model: self._win_rate(row) for row in same}
+        rated = [row for row in same if rates[row.model] is not None]
+        return sorted(rated, key=lambda row: -(rates[row.model] or 0)) if len(rated) > 1 else graded
+
+    def _win_rate(self, score: RelativeScore) -> float | None:
+        """Against the baseline, which is as good as itself."""
+        pair = self.pair(score, self.baseline, score.model)
+        if score.model == self.baseline:
+            return 0.5
+        return pair.win_rate_b if pair else None
 
     def cards(self, judge: str, prompt: str) -> list[JudgeCard]:
         """The report card of one judging, where there is one."""

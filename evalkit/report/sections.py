@@ -48,7 +48,16 @@ def verdict(evidence: Evidence) -> Section:
     for judge, prompt in results.judgings:
         first = words.headline(results, judge, prompt)
         rest = [score for score in results.scores(judge, prompt) if score is not first]
-        others.append((judge, [score for score in rest if score.model != results.baseline]))
+        others.append(
+            (
+                judge,
+                [
+                    (score, results.pair(score, results.baseline, score.model))
+                    for score in rest
+                    if score.model != results.baseline
+                ],
+            )
+        )
     values = {
         "sentences": sentences,
         "cost": words.cost(results),
@@ -68,12 +77,16 @@ def chart(evidence: Evidence) -> Section | None:
             "prompt": drawing.prompt,
             "relative": charts.svg(
                 charts.relative_scores(drawing), drawing.say(_spoken_scores(drawing))
-            ),
+            )
+            if drawing.graded
+            else None,
             "wins": charts.svg(charts.win_rates(drawing), drawing.say(_spoken_win_rates(drawing))),
         }
         for drawing in charts.drawings(results, evidence.translation)
     ]
-    title = Said("% of {baseline}, and win rates", baseline=results.baseline)
+    title = Said("Win rates against {baseline}", baseline=results.baseline)
+    if any(each["relative"] for each in drawn):
+        title = Said("% of {baseline}, and win rates", baseline=results.baseline)
     return Section("chart", title, {"drawn": drawn}) if drawn else None
 
 

@@ -207,6 +207,8 @@ def _verdict(results: Results, judge: str, prompt: str) -> str:
     score = headline(results, judge, prompt)
     if score is None:
         return ""
+    if score.percent is None:
+        return _compared(results, score)
     told: str = Said(
         "{model} reaches {percent:.1f}% of {baseline}'s score",
         model=score.model,
@@ -238,6 +240,25 @@ def _verdict(results: Results, judge: str, prompt: str) -> str:
         found=told,
         judge=score.judge,
     )
+
+
+def _compared(results: Results, score: RelativeScore) -> str:
+    """A verdict of comparisons, without grades: by the win rate alone."""
+    pair = results.pair(score, results.baseline, score.model)
+    assert pair is not None and pair.win_rate_b is not None, "ranked without a win rate"
+    rate = f"{100 * pair.win_rate_b:.1f}%"
+    told = Said(
+        "{model} has a win rate of {rate} against {baseline}: it wins {wins}, ties {ties} and "
+        "loses {losses} of {n} questions",
+        model=score.model,
+        rate=_with(rate, interval(pair.win_rate_b_low, pair.win_rate_b_high, 100)),
+        baseline=results.baseline,
+        wins=pair.wins_b,
+        ties=pair.ties,
+        losses=pair.wins_a,
+        n=pair.questions,
+    )
+    return Said("{found}. Judged by {judge}.", found=told, judge=score.judge)
 
 
 def judge_as(row: Judged) -> str:
@@ -299,7 +320,7 @@ def _line(results: Results, score: RelativeScore) -> tuple[str, ...]:
         "" if score.percent is None else f"{score.percent:.1f}",
         interval(score.low, score.high),
         *_battles(pair, score),
-        str(score.questions or ""),
+        str((pair.questions if pair else score.questions) or ""),
         "" if length is None else f"{length:,.0f}",
     )
 

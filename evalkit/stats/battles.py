@@ -19,6 +19,7 @@ PAIR = ["judge", "prompt", "a", "b"]
 
 A_FIRST, B_FIRST, ALONE, BY_RULE = "a first", "b first", "each alone", "by rule"
 UNKNOWN = "unknown"
+SHARE = 1e-9  # how far from 1 two shares may add up
 """The values of `order`."""
 
 Key = tuple[str, ...]
@@ -40,7 +41,8 @@ def battles(
     canaries. `a` is the baseline where it takes part, else the alphabetically first model.
     `outcome` is b's: 1 won, 0.5 tied, 0 lost, and between them where scores are soft. Scores and
     outcome are NaN where the reply could not be read. Models graded alone meet the baseline, or
-    where it was not graded all others.
+    where it was not graded all others. A judge that shared out one point each time compared the
+    answers and graded none: its battles have outcomes and no scores.
     `identical`: ties by rule, of the pairs that were judged, where no judge was asked about the
     question; they have no scores.
     """
@@ -57,7 +59,7 @@ def battles(
     rows += _graded(grades, categories, baseline)
     rows += _by_rule(rows, categories, baseline, identical)
     table = pd.DataFrame(rows, columns=COLUMNS)
-    return table.astype({"score_a": float, "score_b": float, "outcome": float})
+    return _without_shares(table.astype({"score_a": float, "score_b": float, "outcome": float}))
 
 
 def by_question(battles: pd.DataFrame) -> pd.DataFrame:
@@ -105,6 +107,16 @@ def _scored(score_a: float | None, score_b: float | None) -> tuple[float | None,
     if score_a is None or score_b is None:
         return None, None, None
     return score_a, score_b, 1.0 if score_b > score_a else 0.0 if score_b < score_a else 0.5
+
+
+def _without_shares(battles: pd.DataFrame) -> pd.DataFrame:
+    """The same without scores of judgings that always add up to 1: there are no totals of them."""
+    off = (battles["score_a"] + battles["score_b"] - 1).abs()
+    worst = off.groupby([battles["judge"], battles["prompt"]]).transform("max")
+    shared = worst < SHARE
+    return battles.assign(
+        score_a=battles["score_a"].mask(shared), score_b=battles["score_b"].mask(shared)
+    )
 
 
 def _graded(

@@ -28,13 +28,13 @@ def relative_scores(battles: pd.DataFrame, baseline: str) -> pd.DataFrame:
     `via` holds the bridges from the baseline on: the fewest, and among chains of equal length
     those with the smallest variance. `questions` is the number on the chain's thinnest link. A
     model that nothing connects with the baseline has no percent, nor has any model where the
-    baseline scored 0.
+    baseline scored 0, or where the judge graded nothing.
     """
     rows: list[tuple[object, ...]] = []
     for (judge, prompt), group in groups(by_question(battles), ["judge", "prompt"]):
         links = _links(group)
         chains = _best_chains(links, baseline)
-        for model in sorted({x for x, _ in links}):
+        for model in sorted({*group["a"], *group["b"]}):
             if model == baseline:
                 rows.append((judge, prompt, model, 100.0, None, None, None, (), None))
                 continue
