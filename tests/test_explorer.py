@@ -244,7 +244,7 @@ def test_the_list_shows_the_question_that_an_address_names(show):
 
 def test_paper_has_every_line_the_open_question_and_no_button(opened):
     tab = opened("#q=q3&a=base&b=open")
-    tab.set_viewport_size({"width": 1280, "height": 300})
+    tab.set_viewport_size({"width": 1280, "height": 100})
     tab.emulate_media(media="print")
     try:
         assert listed(tab) == [f"q{n}" for n in range(7)]
