@@ -95,6 +95,8 @@ def _named(source: tuple[str, ...]) -> tuple[str, Path]:
     path = Path(source[-1])
     if len(source) == 2:
         return source[0], path
+    if not path.exists() and source[0] in formats.names():
+        raise click.MissingParameter(param_hint="'PATH'", param_type="argument")
     if not path.exists():
         raise BadPath(f"{path}: no such file or folder")
     tools = formats.recognised(path)
