@@ -39,7 +39,7 @@ def test_every_row_arrives_with_what_it_held(evalkit, source, tmp_path):
         "id": "q1",
         "category": "generic",
         "turns": ["What is q1?"],
-        "extra": {"difficulty": "hard"},
+        "extra": {"vicuna": {"question_id": "q1", "category": "generic", "difficulty": "hard"}},
     }
     assert second["id"] == "q2"
     said = rows(tmp_path, "answers/vicuna80/a.jsonl")
@@ -47,13 +47,13 @@ def test_every_row_arrives_with_what_it_held(evalkit, source, tmp_path):
         ("a", "a:v1", ["a:v1 says q1"]),
         ("a", "a:v1", ["a:v1 says q2"]),
     ]
-    assert said[0]["extra"] == {"answer_id": "a:v1 q1", "metadata": {}}
+    assert said[0]["extra"]["vicuna"]["answer_id"] == "a:v1 q1"
     judged = rows(tmp_path, "reviews/vicuna80/gpt-4-0328.vicuna-blog.jsonl")
     assert judged[0]["shown"] == ["a", "b"]
     assert judged[0]["scores"] == [8, 9]
     assert judged[0]["rung"] == "strict"
     assert judged[0]["text"] == "8 9\nThe second answer is better."
-    assert judged[0]["extra"]["review_id"] == "review q1"
+    assert judged[0]["extra"]["vicuna"]["review_id"] == "review q1"
 
 
 def test_two_versions_of_one_model_stay_apart(evalkit, tmp_path_factory, tmp_path):
@@ -98,7 +98,7 @@ def test_the_score_given_against_the_text(
     assert any(told in line for line in ran.lines), ran.err
     (row,) = rows(tmp_path, "reviews/vicuna80/*.jsonl")
     assert (row["scores"], row.get("rung"), row["text"]) == (scores, rung, text)
-    assert row["extra"]["score"] == score
+    assert row["extra"]["vicuna"]["score"] == score
     assert ("unreadable" in row) == (scores is None)
     assert row.get("flags", []) == (["outside_scale"] if scores and 0 in scores else [])
 

@@ -13,6 +13,7 @@ from evalkit.cli.chat import chat
 from evalkit.cli.compare import compare
 from evalkit.cli.demo import demo
 from evalkit.cli.evaluation import run as run_
+from evalkit.cli.exports import export
 from evalkit.cli.imports import import_
 from evalkit.cli.judge import judge
 from evalkit.cli.models import models
@@ -31,7 +32,7 @@ evalkit {version}: a strong model as the judge between chatbots, with error bars
   3  evalkit report --open                          one page with the verdict
 
   questions  80 of our own; check, generate, ...    models  whom it can ask; does it fit
-  answer     ask chatbots; resumes                  import  other tools' data
+  answer     ask chatbots; resumes                  import  other tools' data; export  to them
   judge      compare answers; price first, resumes  run     all of it from one file
   report     tables, charts, one page               compare two models, every number
   chat       talk to one of them                    weights base + delta = checkpoint
@@ -52,7 +53,7 @@ def verbs(ctx: click.Context) -> None:
 
 
 for each in (
-    answer, chat, compare, demo, import_, judge, models, questions, report, run_, weights,
+    answer, chat, compare, demo, export, import_, judge, models, questions, report, run_, weights,
 ):  # fmt: skip
     verbs.add_command(each)
 

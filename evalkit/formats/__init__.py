@@ -5,12 +5,15 @@ and writes nothing: where the rows go is the workspace's business. Rows of a lar
 once more when they are asked for, and never held.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import json
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from importlib import import_module
 from pathlib import Path
 from pkgutil import iter_modules
-from typing import Generic, Protocol, TypeVar, cast
+from typing import Any, Generic, Protocol, TypeVar, cast
 
 from evalkit.errors import Unknown
 from evalkit.records import Answer, Question, Review
@@ -45,6 +48,33 @@ class Again(Generic[Row]):
 
     def __iter__(self) -> Iterator[Row]:
         return self.read()
+
+
+@dataclass(frozen=True)
+class Held:
+    """What is held of a bank here, for another tool's files."""
+
+    questions: Sequence[Question]
+    answers: Sequence[Answer]
+    """Those that stand."""
+    reviews: Sequence[Review]
+    """Those that stand, without canaries."""
+
+    def text(self, question: str, model: str, hash_: str) -> str | None:
+        """The answer that a review saw, where it stands: its only turn."""
+        return self._texts.get((question, model, hash_))
+
+    @cached_property
+    def _texts(self) -> dict[tuple[str, str, str], str]:
+        return {(a.question, a.model, a.hash): a.turns[0] for a in self.answers}
+
+
+@dataclass(frozen=True)
+class Exported:
+    """Another tool's files: where each lies, below one folder, and its rows."""
+
+    files: dict[str, str] = field(default_factory=dict)
+    told: list[str] = field(default_factory=list)
 
 
 @dataclass
@@ -88,9 +118,39 @@ class Format(Protocol):
         ...
 
 
+def as_lines(rows: Iterable[Mapping[str, Any]]) -> str:
+    """Rows as JSON lines."""
+    return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+
+
+def file_name(name: str) -> str:
+    """A model's name as a part of a file's name."""
+    return re.sub(r"[^\w.@-]", "_", name)[:100]
+
+
 def names() -> list[str]:
     """The tools whose files can be read."""
     return sorted(module.name for module in iter_modules(__path__))
+
+
+class Writer(Protocol):
+    """What a module offers whose files can be written too."""
+
+    def write(self, held: Held) -> Exported:
+        """Our rows as that tool's files; fields that came from it are given back."""
+        ...
+
+
+def writers() -> list[str]:
+    """The tools whose files can be written."""
+    return [name for name in names() if hasattr(load(name), "write")]
+
+
+def writer(name: str) -> Writer:
+    """The format called `name`; raises Unknown with the nearest one that can be written."""
+    if name not in writers():
+        raise Unknown("format", name, writers(), "These can be written")
+    return cast(Writer, load(name))
 
 
 def recognised(path: Path) -> list[str]:

@@ -8,8 +8,9 @@ Rows are joined by their instruction, never by where they stand: many published 
 question's id is a hash of its instruction, so that it is the same whichever file came first.
 """
 
+import json
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
@@ -18,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from evalkit import jsonl
 from evalkit.errors import BadFile, BadPath, Fault, count
-from evalkit.formats import Again, Given, Imported
+from evalkit.formats import Again, Exported, Given, Held, Imported, file_name
 from evalkit.records import Answer, Question, Review, short_hash
 from evalkit.surrogates import half_characters, mended
 
@@ -311,3 +312,85 @@ def _said(extra: dict[str, Any]) -> str:
     if isinstance(reply, dict):
         reply = reply.get("text") or (reply.get("message") or {}).get("content")
     return reply if isinstance(reply, str) else ""
+
+
+def write(held: Held) -> Exported:
+    """results/<model>/model_outputs.json, and .../<judge>/annotations.json of each pair.
+
+    That tool knows questions of one turn. Of verdicts that did not come from it, a row is the mean
+    of all that one judge gave on a question of a pair; the model that came first in the first of
+    them is the reference.
+    """
+    asked = {question.id: question for question in held.questions if len(question.turns) == 1}
+    told = []
+    if long := len(held.questions) - len(asked):
+        told.append(f"{count(long, 'question')} of several turns left out")
+    files: dict[str, list[dict[str, Any]]] = {}
+    for answer in held.answers:
+        if question := asked.get(answer.question):
+            own = {"dataset": question.category, "generator": answer.model}
+            row = answer.extra.get("alpaca_eval", own)
+            texts = {"instruction": question.turns[0], "output": answer.turns[0]}
+            files.setdefault(_folder(answer.model) + OUTPUTS, []).append(row | texts)
+    compared, lost = _compared(held, asked)
+    for (_, judge, *_), (model, row) in compared.items():
+        name = f"{_folder(model)}{file_name(judge)}/{ANNOTATIONS}"
+        files.setdefault(name, []).append(row)
+    if lost:
+        told.append(f"{count(lost, 'review')} left out: not of two answers of one turn that stand")
+    return Exported({name: json.dumps(rows, indent=2) for name, rows in files.items()}, told)
+
+
+def _folder(model: str) -> str:
+    return f"results/{file_name(model)}/"
+
+
+Compared = dict[tuple[str, ...], tuple[str, dict[str, Any]]]
+
+
+def _compared(held: Held, asked: Mapping[str, Question]) -> tuple[Compared, int]:
+    """A row for each question of a pair by one judge, with its model; and the reviews of none."""
+    groups: dict[tuple[str, ...], list[Review]] = {}
+    lost = 0
+    for review in held.reviews:
+        if review.question in asked and len(set(review.shown)) == 2:
+            key = (review.question, review.judge, review.prompt, *sorted(review.shown))
+            groups.setdefault(key, []).append(review)
+        else:
+            lost += 1
+    found: Compared = {}
+    for key, reviews in groups.items():
+        first = reviews[0]
+        texts = [
+            held.text(first.question, model, hash_)
+            for model, hash_ in zip(first.shown, first.answers, strict=True)
+        ]
+        if None in texts:
+            lost += len(reviews)
+            continue
+        own = {
+            "dataset": asked[first.question].category,
+            "generator_1": first.shown[0],
+            "generator_2": first.shown[1],
+            "annotator": first.judge,
+            "preference": _preference(reviews),
+        }
+        row = first.extra.get("alpaca_eval", own) | {
+            "instruction": asked[first.question].turns[0],
+            "output_1": texts[0],
+            "output_2": texts[1],
+        }
+        found[key] = first.shown[1], row
+    return found, lost
+
+
+def _preference(reviews: list[Review]) -> float | None:
+    """From 1 to 2: how often the answer of the second model in the first review was better."""
+    model = reviews[0].shown[1]
+    shares = []
+    for review in reviews:
+        if review.scores is not None:
+            own = review.scores[review.shown.index(model)]
+            other = review.scores[1 - review.shown.index(model)]
+            shares.append(own if review.soft else (own > other) + (own == other) / 2)
+    return 1 + sum(shares) / len(shares) if shares else None

@@ -17,8 +17,8 @@ from typing import Annotated, Any, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, Strict, model_validator
 
 from evalkit import jsonl
-from evalkit.errors import BadFile, BadPath, Fault
-from evalkit.formats import Given, Imported
+from evalkit.errors import BadFile, BadPath, Fault, count
+from evalkit.formats import Exported, Given, Held, Imported, as_lines, file_name
 from evalkit.parsers import Reading, on_scale, pair_scores, scale_flags
 from evalkit.records import Answer, Question, Review, Rung, short_hash
 from evalkit.surrogates import half_characters, mended
@@ -174,13 +174,18 @@ def _names(versions: set[str], known: Mapping[str, str | None]) -> dict[str, str
 
 
 def _question(row: _Question) -> Question:
-    extra = dict(row.model_extra or {})
+    extra = _besides(row)
     return Question(id=row.question, category=row.category, turns=(row.text,), extra=extra)
+
+
+def _besides(row: _Row) -> dict[str, Any]:
+    """All that a row held but its text, as it was; `write` gives it back."""
+    told = row.model_dump(mode="json", exclude={"text", "repaired"}, exclude_unset=True)
+    return {"vicuna": told}
 
 
 def _answer(row: _Answer, names: Mapping[str, str], bank: Mapping[str, Question]) -> Answer:
     sent = [bank[row.question].turns, row.model_id, row.metadata, row.answer_id, row.text]
-    extra = {"answer_id": row.answer_id, "metadata": row.metadata, **(row.model_extra or {})}
     return Answer(
         question=row.question,
         model=names[row.model_id],
@@ -188,7 +193,7 @@ def _answer(row: _Answer, names: Mapping[str, str], bank: Mapping[str, Question]
         turns=(row.text,),
         asked=short_hash(sent),
         repaired=row.repaired,
-        extra=extra,
+        extra=_besides(row),
     )
 
 
@@ -225,8 +230,6 @@ def _review(row: _Review, judge: str, shown: tuple[Answer, Answer], reading: Rea
     flags = reading.flags
     if on_scale(row.score) and row.score != scores:
         scores, rung, flags = row.score, "given", scale_flags(row.score)
-    extra: dict[str, Any] = {"review_id": row.review_id, "reviewer_id": row.reviewer_id}
-    extra |= {"score": list(row.score), "metadata": row.metadata, **(row.model_extra or {})}
     hashes = tuple(answer.hash for answer in shown)
     return Review(
         question=row.question,
@@ -241,7 +244,7 @@ def _review(row: _Review, judge: str, shown: tuple[Answer, Answer], reading: Rea
         unreadable=None if scores else reading.unreadable,
         asked=short_hash([PROMPT, row.reviewer_id, row.question, hashes, row.review_id, row.text]),
         repaired=row.repaired,
-        extra=extra,
+        extra=_besides(row),
     )
 
 
@@ -251,3 +254,61 @@ def _how_read(reviews: list[Review]) -> str:
     if rungs["given"]:
         text += f"; {rungs['given']} differ from the score given"
     return text + (f"; {rungs[None]} unreadable" if rungs[None] else "")
+
+
+def write(held: Held) -> Exported:
+    """question.jsonl, answer/answer_<model>.jsonl, review/review_<first>_<second>.jsonl.
+
+    That tool knows questions of one turn, and reviews of two answers.
+    """
+    single = {question.id for question in held.questions if len(question.turns) == 1}
+    told = []
+    if long := len(held.questions) - len(single):
+        told.append(f"{count(long, 'question')} of several turns left out")
+    files: dict[str, list[dict[str, Any]]] = {"question.jsonl": []}
+    for question in held.questions:
+        if question.id in single:
+            row = {"question_id": question.id, "category": question.category}
+            files["question.jsonl"].append(_given(question, row, question.turns[0]))
+    ids: dict[tuple[str, str, str], str] = {}
+    for answer in held.answers:
+        if answer.question in single:
+            row = _given(answer, _answer_row(answer), answer.turns[0])
+            ids[answer.question, answer.model, answer.hash] = row["answer_id"]
+            name = f"answer/answer_{file_name(answer.model)}.jsonl"
+            files.setdefault(name, []).append(row)
+    lost = 0
+    for review in held.reviews:
+        keys = zip(review.shown, review.answers, strict=True)
+        seen = [ids.get((review.question, model, hash_)) for model, hash_ in keys]
+        if review.question not in single or len(seen) != 2 or None in seen:
+            lost += 1
+            continue
+        own: dict[str, Any] = {
+            "review_id": short_hash(review.key),
+            "question_id": review.question,
+            "answer1_id": seen[0],
+            "answer2_id": seen[1],
+            "reviewer_id": review.judge,
+            "score": list(review.scores or (-1, -1)),
+            "metadata": {},
+        }
+        name = f"review/review_{'_'.join(map(file_name, review.shown))}.jsonl"
+        files.setdefault(name, []).append(_given(review, own, review.text))
+    if lost:
+        told.append(f"{count(lost, 'review')} left out: not of two answers of one turn that stand")
+    return Exported({name: as_lines(rows) for name, rows in files.items()}, told)
+
+
+def _answer_row(answer: Answer) -> dict[str, Any]:
+    return {
+        "answer_id": short_hash(answer.key),
+        "question_id": answer.question,
+        "model_id": answer.served or answer.model,
+        "metadata": {},
+    }
+
+
+def _given(row: Question | Answer | Review, own: dict[str, Any], text: str) -> dict[str, Any]:
+    """A row of that tool: what came from it, else `own`."""
+    return {**row.extra.get("vicuna", own), "text": text}
