@@ -9,7 +9,7 @@ import json
 import math
 import stat
 from codecs import BOM_UTF8, getincrementaldecoder
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO, Generic, NoReturn, TypeVar, get_args
@@ -76,7 +76,7 @@ def open_file(path: Path) -> BinaryIO:
         raise BadPath(f"{str(path)!r}: not a path") from error
 
 
-def lines(path: Path) -> Iterator[Line]:
+def lines(path: Path) -> Generator[Line, None, None]:
     """The non-blank lines of a file, without their line ends and without a byte-order mark."""
     with open_file(path) as stream:
         head = stream.read(4)

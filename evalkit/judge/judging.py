@@ -207,13 +207,15 @@ def standing(
     """The reviews that count, and those that are stale.
 
     `answers`: all of them. A review counts while its question, its answers and its prompt are as
-    they were. Of one showing the last such row counts, and those before it are neither.
+    they were; other tools judge the first turns of an answer too. Of one showing the last such row
+    counts, and those before it are neither.
     """
     bank = {question.id: question for question in questions}
     answers = list(answers)
     hashes: dict[tuple[str, str], set[str]] = {(a.question, a.model): set() for a in answers}
     for answer in answers_that_stand(bank.values(), answers):
-        hashes[answer.question, answer.model].add(answer.hash)
+        seen = (answer.turns[:n] for n in range(1, len(answer.turns) + 1))
+        hashes[answer.question, answer.model] |= {short_hash(turns) for turns in seen}
     known: dict[tuple[str, str], str] = {}
     found: dict[tuple[Any, ...], Review] = {}
     stale = []
