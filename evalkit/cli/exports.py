@@ -39,7 +39,8 @@ def export(
     """Write a bank with its answers and reviews into FOLDER, which must be new or empty.
 
     TOOL is one of: vicuna (question.jsonl, answer/, review/), alpaca_eval
-    (results/MODEL/model_outputs.json, results/MODEL/JUDGE/annotations.json). Rows that came from
+    (results/MODEL/model_outputs.json, results/MODEL/JUDGE/annotations.json), mt_bench
+    (question.jsonl, model_answer/, model_judgment/, as its show_result reads them). Rows that came from
     that tool are given back with all that they held there. What it has no place for is told.
     """
     from evalkit import formats
