@@ -40,8 +40,9 @@ def export(
 
     TOOL is one of: vicuna (question.jsonl, answer/, review/), alpaca_eval
     (results/MODEL/model_outputs.json, results/MODEL/JUDGE/annotations.json), mt_bench
-    (question.jsonl, model_answer/, model_judgment/, as its show_result reads them). Rows that came from
-    that tool are given back with all that they held there. What it has no place for is told.
+    (question.jsonl, model_answer/, model_judgment/, as its show_result reads them), arena_hard
+    (the same folders, in the layout of 2025). Rows that came from that tool are given back with all
+    that they held there. What it has no place for is told.
     """
     from evalkit import formats
     from evalkit.answer import standing

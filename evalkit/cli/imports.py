@@ -42,10 +42,11 @@ def import_(
 
     TOOL is one of: vicuna (a folder with question.jsonl, answer/, review/), alpaca_eval
     (model_outputs.json and annotations.json, of one model or of many in results/), mt_bench
-    (question.jsonl, model_answer/, reference_answer/, model_judgment/), llmbar (dataset.json and
-    result.json), table (a CSV file of questions), answers (what a model said, collected by hand).
-    Left out, it is told by the names of the files. Nothing is written before everything has been
-    read and checked; importing again adds nothing twice.
+    (question.jsonl, model_answer/, reference_answer/, model_judgment/), arena_hard (the same
+    folders, in either layout), llmbar (dataset.json and result.json), table (a CSV file of
+    questions), answers (what a model said, collected by hand). Left out, it is told by the names of
+    the files. Nothing is written before everything has been read and checked; importing again adds
+    nothing twice.
 
     The answers are to a --bank that is here already, and by one --model. As text: a line '# ID'
     with a question's id begins each answer, a line '--- turn 2 ---' the one to its second turn. As
