@@ -19,6 +19,7 @@ from pydantic import BaseModel, ValidationError
 from evalkit.errors import BadFile, BadPath, Fault, nearest, reason
 
 MAX_ROW = 10_000_000  # bytes
+GZIP = b"\x1f\x8b"
 SPACE = b" \t\r\n"
 TOO_MANY_DIGITS = "not valid JSON here: a number of too many digits"
 TOO_LONG = f"a row of more than {MAX_ROW // 1_000_000} MB"
@@ -80,7 +81,7 @@ def lines(path: Path) -> Generator[Line, None, None]:
     """The non-blank lines of a file, without their line ends and without a byte-order mark."""
     with open_file(path) as stream:
         head = stream.read(4)
-        refuse_utf16(path, head)
+        refuse_no_text(path, head)
         start = len(BOM_UTF8) if head.startswith(BOM_UTF8) else 0
         stream.seek(start)
         number = 0
@@ -122,7 +123,7 @@ def text(path: Path) -> str:
         raw = stream.read(MAX_ROW + 1)
     if len(raw) > MAX_ROW:
         raise BadFile([Fault(str(path), f"more than {MAX_ROW // 1_000_000} MB")])
-    refuse_utf16(path, raw[:4])
+    refuse_no_text(path, raw[:4])
     try:
         return _utf8(raw.removeprefix(BOM_UTF8))
     except Malformed as fault:
@@ -244,7 +245,7 @@ def _rows(path: Path) -> Iterator[tuple[str, Any]]:
 def _is_array(path: Path) -> bool:
     with open_file(path) as stream:
         head = stream.read(4)
-        refuse_utf16(path, head)
+        refuse_no_text(path, head)
         text = head.removeprefix(BOM_UTF8)
         while text and not text.strip(SPACE):
             text = stream.read(CHUNK)
@@ -373,8 +374,12 @@ def _decode(raw: bytes) -> Any:
         raise Malformed(TOO_MANY_DIGITS) from error
 
 
-def refuse_utf16(path: Path, head: bytes) -> None:
-    """Raise BadFile where the first four bytes of a file are UTF-16."""
+def refuse_no_text(path: Path, head: bytes) -> None:
+    """Raise BadFile where the first four bytes of a file are of gzip, or of UTF-16."""
+    if head.startswith(GZIP):
+        raise BadFile(
+            [Fault(str(path), f"is packed by gzip: unpack it first. Try: gunzip -k {path}")]
+        )
     marked = head[:2] in (b"\xff\xfe", b"\xfe\xff")
     zeros = "".join("0" if byte == 0 else "x" for byte in head)
     if encoding := "utf-16" if marked else {"x0x0": "utf-16le", "0x0x": "utf-16be"}.get(zeros):

@@ -6,10 +6,11 @@ says beyond its key.
 """
 
 import errno
+import hashlib
 import os
 import re
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
@@ -27,7 +28,7 @@ FSYNC_AFTER = 1.0  # seconds, where rows come slowly
 
 Row = TypeVar("Row", bound=Bought)
 Kept = TypeVar("Kept")
-Key = tuple[Any, ...]
+Key = TypeVar("Key", bound=Hashable)
 
 
 def write_whole(path: Path, content: str | bytes) -> Path:
@@ -84,6 +85,15 @@ def _nothing(_: Bought) -> None:
     """Of a large ledger its keys are held, and not its rows."""
 
 
+def _key(row: Bought) -> tuple[Any, ...]:
+    return row.key
+
+
+def _digest(row: Bought) -> bytes:
+    """A row's key in 16 bytes: millions of them are held while a ledger is written."""
+    return hashlib.blake2b(repr(row.key).encode("utf-8", "surrogatepass"), digest_size=16).digest()
+
+
 class Ledger(Generic[Row]):
     """A file of bought rows: it only grows, and every row in it is whole.
 
@@ -99,7 +109,7 @@ class Ledger(Generic[Row]):
 
     def read(self) -> list[Row]:
         """All rows, in the order in which they came; of a doubled key the first one counts."""
-        rows, torn = self._sound(_whole)
+        rows, torn = self._sound(_whole, _key)
         if torn and (owed := self._set_aside(torn)):
             self._tell(owed)
         return list(rows.values())
@@ -113,10 +123,10 @@ class Ledger(Generic[Row]):
 
     def repair(self) -> None:
         """Move every bad line to `<file>.bad`; the good ones stay as they are, byte for byte."""
-        if not self._scan(_nothing)[1]:
+        if not self._scan(_nothing, _digest)[1]:
             return
         with self._locked():
-            bad = [line for line, _ in self._scan(_nothing)[1]]
+            bad = [line for line, _ in self._scan(_nothing, _digest)[1]]
             aside = self._keep(".bad", [line.raw for line in bad])
             good = self.path.read_bytes()
             for line in reversed(bad):
@@ -131,7 +141,7 @@ class Ledger(Generic[Row]):
         if self.path.exists() and not os.access(self.path, os.W_OK):  # told before a call is paid
             raise BadPath(f"{self.path}: permission denied")
         with self._locked():
-            keys, torn = self._sound(_nothing) if self.path.exists() else ({}, None)
+            keys, torn = self._sound(_nothing, _digest) if self.path.exists() else ({}, None)
             if torn:
                 self._tell(self._cut(torn))
             writer = Writer[Row](self.path, set(keys))
@@ -147,7 +157,7 @@ class Ledger(Generic[Row]):
         For what can be computed again from a row. What was bought must stay in it.
         """
         with self._locked():
-            rows, torn = self._sound(_whole)
+            rows, torn = self._sound(_whole, _key)
             if torn:
                 self._tell(self._cut(torn))
 
@@ -156,16 +166,18 @@ class Ledger(Generic[Row]):
 
             yield list(rows.values()), write
 
-    def _sound(self, keep: Callable[[Row], Kept]) -> tuple[dict[Key, Kept], jsonl.Line | None]:
+    def _sound(
+        self, keep: Callable[[Row], Kept], key: Callable[[Row], Key]
+    ) -> tuple[dict[Key, Kept], jsonl.Line | None]:
         """As `_scan`, but raises BadFile when a line other than the last one is bad."""
-        rows, bad, torn = self._scan(keep)
+        rows, bad, torn = self._scan(keep, key)
         if bad:
             way_on = "(mend the line, or --repair moves it aside)"
             raise BadFile([Fault(fault.where, f"{fault.what} {way_on}") for _, fault in bad])
         return rows, torn
 
     def _scan(
-        self, keep: Callable[[Row], Kept]
+        self, keep: Callable[[Row], Kept], key: Callable[[Row], Key]
     ) -> tuple[dict[Key, Kept], list[tuple[jsonl.Line, Fault]], jsonl.Line | None]:
         """What is kept of each row, by its key; the bad lines; the torn last line."""
         rows: dict[Key, Kept] = {}
@@ -173,7 +185,7 @@ class Ledger(Generic[Row]):
         for line in jsonl.lines(self.path):
             try:
                 row = self.model.model_validate(jsonl.parse(line.raw))
-                rows.setdefault(row.key, keep(row))
+                rows.setdefault(key(row), keep(row))
             except jsonl.Malformed as error:
                 if not line.ended:
                     return rows, bad, line
@@ -245,7 +257,7 @@ class Writer(Generic[Row]):
     `added` counts the rows that are new; the file is made with the first of them.
     """
 
-    def __init__(self, path: Path, keys: set[Key]) -> None:
+    def __init__(self, path: Path, keys: set[bytes]) -> None:
         self.path = path
         self.added = 0
         self._keys = keys
@@ -256,7 +268,8 @@ class Writer(Generic[Row]):
 
     def add(self, row: Row) -> bool:
         """Append one row, whole or not at all; False where its key is there already."""
-        if row.key in self._keys:
+        key = _digest(row)
+        if key in self._keys:
             return False
         data = row.line().encode() + b"\n"
         if len(data) > jsonl.MAX_ROW:
@@ -264,7 +277,7 @@ class Writer(Generic[Row]):
         if self._file is None:
             self._file = self._open()
         self._write(self._file, data)
-        self._keys.add(row.key)
+        self._keys.add(key)
         self.added += 1
         waited = time.monotonic() - self._synced_at
         if self.added - self._synced >= FSYNC_EVERY or waited >= FSYNC_AFTER:

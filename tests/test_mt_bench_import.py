@@ -46,9 +46,7 @@ def pair(n, turn, winners, **more):
     }  # fmt: skip
 
 
-@pytest.fixture
-def source(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("theirs") / "mt_bench"
+def lay_out(folder):
     write_lines(folder / "question.jsonl", [asked(81, required_temperature=0.5), asked(82)])
     for model in (A, B):
         rows = [said(n, model, conv_metadata={"n": n}) for n in (81, 82)]
@@ -66,6 +64,11 @@ def source(tmp_path_factory):
     judged = [pair(*at, won) for at, won in winners.items()]
     write_lines(folder / "model_judgment" / "gpt-4_pair.jsonl", judged)
     return folder
+
+
+@pytest.fixture
+def source(tmp_path_factory):
+    return lay_out(tmp_path_factory.mktemp("theirs") / "mt_bench")
 
 
 def rows(folder, kind):

@@ -108,7 +108,9 @@ def read(path: Path, given: Given) -> Imported:  # noqa: ARG001
         raise BadPath(f"{path}: expected {OUTPUTS} or {ANNOTATIONS}, or folders with them")
     survey = _Survey()
     for run in runs:
-        survey.look(run)
+        survey.outputs(run)
+    for run in runs:
+        survey.annotations(run)
     if survey.faults:
         raise BadFile(survey.faults)
     if not survey.questions:
@@ -156,32 +158,39 @@ class _Survey:
 
     faults: list[Fault] = field(default_factory=list)
     questions: dict[str, Question] = field(default_factory=dict)
-    texts: dict[tuple[str, str], str] = field(default_factory=dict)
-    """(model, question) -> hash of the answer that stands."""
+    texts: dict[str, dict[int, int]] = field(default_factory=dict)
+    """Model -> question -> the answer that stands; as numbers, since there may be millions."""
     counts: Counter[str] = field(default_factory=Counter)
-    rows: Counter[str] = field(default_factory=Counter)
-    """Answers by model."""
 
-    def look(self, run: _Run) -> None:
-        """Look through the files of one model."""
+    def outputs(self, run: _Run) -> None:
+        """Look through one model's answers; of doubled ones the last counts."""
         for file in run.outputs:
             for _, row in jsonl.stream(file, _Output, self.faults):
                 self._question(row)
-                self._answer(run.name or row.generator, row.question, row.output, "doubled")
-        for file in run.annotations:
-            self._annotations(file, run)
+                own = self.texts.setdefault(run.name or row.generator, {})
+                self.counts["doubled"] += _short(row.question) in own
+                own[_short(row.question)] = _short(_hash(row.output))
 
-    def _annotations(self, file: Path, run: _Run) -> None:
-        seen: set[tuple[str, str]] = set()
-        for _, row in jsonl.stream(file, _Annotation, self.faults):
-            model = run.name or row.generator_2
-            self._question(row)
-            self._answer(row.generator_1, row.question, row.output_1, "other texts")
-            self._answer(model, row.question, row.output_2, "other texts")
-            self.counts["doubled reviews"] += (model, row.question) in seen
-            seen.add((model, row.question))
-            self.counts["nulls"] += row.preference is None
-            self.counts["zeros"] += row.preference == 0
+    def annotations(self, run: _Run) -> None:
+        """Look through the judgments of one model; of doubled ones the first counts."""
+        for file in run.annotations:
+            seen: dict[str, set[int]] = {}
+            for _, row in jsonl.stream(file, _Annotation, self.faults):
+                model = run.name or row.generator_2
+                self._question(row)
+                texts = {row.generator_1: row.output_1, model: row.output_2}
+                another = [self._is_another(who, row.question, said) for who, said in texts.items()]
+                self.counts["other texts"] += any(another)
+                of_model = seen.setdefault(model, set())
+                self.counts["doubled reviews"] += _short(row.question) in of_model
+                of_model.add(_short(row.question))
+                self.counts["nulls"] += row.preference is None
+                self.counts["zeros"] += row.preference == 0
+
+    def _is_another(self, model: str, question: str, text: str) -> bool:
+        """Whether a judge saw another text than the answer that stands."""
+        said = _short(_hash(text))
+        return self.texts.setdefault(model, {}).setdefault(_short(question), said) != said
 
     def _question(self, row: _Row) -> None:
         if not row.instruction.strip():
@@ -192,20 +201,12 @@ class _Survey:
                 id=row.question, category=category, turns=(row.instruction,)
             )
 
-    def _answer(self, model: str, question: str, text: str, otherwise: str) -> None:
-        key, said = (model, question), short_hash((text,))
-        if key not in self.texts:
-            self.texts[key] = said
-            self.rows[model] += 1
-        elif otherwise == "doubled" or self.texts[key] != said:
-            self.counts[otherwise] += 1
-
     def told(self) -> Iterator[str]:
         """What a person should know, in sentences."""
         n = self.counts
-        for model, rows in sorted(self.rows.items()):
-            if rows < len(self.questions):
-                yield f"{model}: {rows} of {len(self.questions)} answers; the others are owed"
+        for model, own in sorted(self.texts.items()):
+            if len(own) < len(self.questions):
+                yield f"{model}: {len(own)} of {len(self.questions)} answers; the others are owed"
         if n["doubled"]:
             yield f"{count(n['doubled'], 'answer')} twice to one instruction; the last one counts"
         if n["doubled reviews"]:
@@ -223,19 +224,20 @@ class _Survey:
 
 def _records(runs: list[_Run]) -> Iterator[Answer | Review]:
     """All rows; of annotations also the answers that no file of outputs brings."""
-    here: set[tuple[str, str]] = set()
+    here: dict[str, set[int]] = {}
     for run in runs:
         for file in run.outputs:
             for answer in _of_outputs(file, run):
-                here.add((answer.model, answer.question))
+                here.setdefault(answer.model, set()).add(_short(answer.question))
                 yield answer
     for run in runs:
         for file in run.annotations:
             for row in _of_annotations(file, run):
-                if isinstance(row, Review) or (row.model, row.question) not in here:
+                if isinstance(row, Review):
                     yield row
-                if isinstance(row, Answer):
-                    here.add((row.model, row.question))
+                elif _short(row.question) not in here.setdefault(row.model, set()):
+                    here[row.model].add(_short(row.question))
+                    yield row
 
 
 def _of_outputs(file: Path, run: _Run) -> Iterator[Answer]:
@@ -294,6 +296,10 @@ def _review(row: _Annotation, judge: str, model: str) -> Review:
 
 def _hash(text: str) -> str:
     return short_hash((text,))
+
+
+def _short(hash_: str) -> int:
+    return int(hash_, 16)
 
 
 def _besides(row: _Row, *texts: str) -> dict[str, Any]:

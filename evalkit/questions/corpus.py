@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Protocol, cast
 
 from evalkit.errors import BadFile, Fault
-from evalkit.jsonl import open_file, refuse_utf16
+from evalkit.jsonl import open_file, refuse_no_text
 
 if sys.version_info >= (3, 14):
     from compression import zstd
@@ -107,7 +107,7 @@ def _refuse_other(path: Path, text: bytes, head: bytes) -> None:
     kind = next((name for magic, name in _OTHERS.items() if text.startswith(magic)), None)
     stump = len(head) > 1 and any(magic.startswith(head) for magic in _PACKED)
     if kind is None and not stump:
-        refuse_utf16(path, text[:4])
+        refuse_no_text(path, text[:4])
     if kind or stump or b"\0" in text:
         kind = kind or ("the beginning of a packed file" if stump else "binary")
         raise BadFile([Fault(str(path), f"is {kind}, {_EXPECTED}")])
