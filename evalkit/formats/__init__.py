@@ -15,8 +15,38 @@ from pathlib import Path
 from pkgutil import iter_modules
 from typing import Any, Generic, Protocol, TypeVar, cast
 
+from pydantic import BaseModel, ConfigDict, model_validator
+
 from evalkit.errors import Unknown
 from evalkit.records import Answer, Question, Review
+from evalkit.surrogates import half_characters, mended
+
+
+class Theirs(BaseModel):
+    """A row of another tool: unknown fields are kept, half surrogates in it are replaced."""
+
+    model_config = ConfigDict(
+        extra="allow", strict=True, allow_inf_nan=False, protected_namespaces=()
+    )
+
+    repaired: int = 0
+    """How many half surrogates were replaced."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _mend(cls, row: Any) -> Any:
+        return {**mended(row), "repaired": _halves(row)} if isinstance(row, dict) else row
+
+    def besides(self, *fields: str) -> dict[str, Any]:
+        """What the row held, as it was, without some fields."""
+        return self.model_dump(mode="json", exclude={*fields, "repaired"}, exclude_unset=True)
+
+
+def _halves(value: Any) -> int:
+    if isinstance(value, str):
+        return half_characters(value)
+    inside = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return sum(map(_halves, inside))
 
 
 @dataclass(frozen=True)

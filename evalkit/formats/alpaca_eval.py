@@ -15,13 +15,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from evalkit import jsonl
 from evalkit.errors import BadFile, BadPath, Fault, count
-from evalkit.formats import Again, Exported, Given, Held, Imported, file_name
+from evalkit.formats import Again, Exported, Given, Held, Imported, Theirs, file_name
 from evalkit.records import Answer, Question, Review, short_hash
-from evalkit.surrogates import half_characters, mended
 
 BANK: str | None = "alpaca-eval"
 TAKES_MODEL = False
@@ -31,24 +30,9 @@ OUTPUTS, ANNOTATIONS = "model_outputs.json", "annotations.json"
 NEW = "preference_"  # what newer versions write before the name of a field
 
 
-class _Row(BaseModel):
-    """A row of that tool: unknown fields are kept, half surrogates in its text are replaced."""
-
-    model_config = ConfigDict(
-        extra="allow", strict=True, allow_inf_nan=False, protected_namespaces=()
-    )
-
+class _Row(Theirs):
     instruction: str
     dataset: str | None = None
-    repaired: int = 0
-
-    @model_validator(mode="before")
-    @classmethod
-    def _mend(cls, row: Any) -> Any:
-        if not isinstance(row, dict):
-            return row
-        texts = [value for value in row.values() if isinstance(value, str)]
-        return {**mended(row), "repaired": sum(map(half_characters, texts))}
 
     @property
     def question(self) -> str:
@@ -244,7 +228,7 @@ def _of_outputs(file: Path, run: _Run) -> Iterator[Answer]:
     for _, row in jsonl.stream(file, _Output, []):
         if row.instruction.strip():
             model = run.name or row.generator
-            yield _answer(model, row, row.output, _besides(row, "instruction", "output"))
+            yield _answer(model, row, row.output, row.besides("instruction", "output"))
 
 
 def _of_annotations(file: Path, run: _Run) -> Iterator[Answer | Review]:
@@ -270,7 +254,7 @@ def _answer(model: str, row: _Row, text: str, extra: dict[str, Any]) -> Answer:
 
 
 def _review(row: _Annotation, judge: str, model: str) -> Review:
-    extra = _besides(row, "instruction", "output_1", "output_2")
+    extra = row.besides("instruction", "output_1", "output_2")
     shown, hashes = (row.generator_1, model), (_hash(row.output_1), _hash(row.output_2))
     share = 0.5 if row.preference == 0 else (row.preference or 1) - 1
     price, seconds = (_number(extra, name) for name in ("price_per_example", "time_per_example"))
@@ -300,11 +284,6 @@ def _hash(text: str) -> str:
 
 def _short(hash_: str) -> int:
     return int(hash_, 16)
-
-
-def _besides(row: _Row, *texts: str) -> dict[str, Any]:
-    """All that a row held but what has a place of its own here."""
-    return row.model_dump(mode="json", exclude={*texts, "repaired"}, exclude_unset=True)
 
 
 def _number(extra: dict[str, Any], name: str) -> float | None:

@@ -19,10 +19,9 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from evalkit import jsonl
 from evalkit.errors import BadFile, BadPath, Fault, count
-from evalkit.formats import Exported, Given, Held, Imported, as_lines, file_name
+from evalkit.formats import Exported, Given, Held, Imported, Theirs, as_lines, file_name
 from evalkit.parsers.verdicts import FIVE
 from evalkit.records import Answer, Question, Review, short_hash
-from evalkit.surrogates import half_characters, mended
 
 BANK: str | None = "arena-hard"
 TAKES_MODEL = False
@@ -33,20 +32,13 @@ KEPT = "arena_hard"
 """Where in `extra` the fields are that have no place of their own here."""
 
 
-class _Row(BaseModel):
-    """A row of that tool: unknown fields are kept, half surrogates in its text are replaced."""
+class _Part(BaseModel):
+    """A part of a row."""
 
-    model_config = ConfigDict(
-        extra="allow", strict=True, allow_inf_nan=False, protected_namespaces=()
-    )
-
-    @model_validator(mode="before")
-    @classmethod
-    def _mend(cls, row: Any) -> Any:
-        return mended(row)
+    model_config = ConfigDict(extra="allow", strict=True, allow_inf_nan=False)
 
 
-class _Asked(_Row):
+class _Asked(Theirs):
     """A row that is about a question."""
 
     question_id: str | None = None
@@ -57,7 +49,7 @@ class _Asked(_Row):
         return self.uid or self.question_id or ""
 
 
-class _Turn(_Row):
+class _Turn(_Part):
     content: str
 
 
@@ -79,11 +71,11 @@ class _Question(_Asked):
         return (self.prompt,) if self.prompt else tuple(t.content for t in self.turns or ())
 
 
-class _Choice(_Row):
+class _Choice(_Part):
     turns: list[_Turn] = Field(min_length=1)
 
 
-class _Message(_Row):
+class _Message(_Part):
     role: str
     content: str | dict[str, Any]
 
@@ -114,7 +106,7 @@ class _Answer(_Asked):
         return tuple(str(c.get("answer", "")) if isinstance(c, dict) else c for c in said)
 
 
-class _Game(_Row):
+class _Game(_Part):
     score: str | None = None
     judgment: str | dict[str, Any] | None = None
 
@@ -210,8 +202,8 @@ def _told(files: _Files, lost: int) -> Iterator[str]:
         yield f"{count(twice, 'answer')} twice to one question; the last one counts"
 
 
-def _kept(row: BaseModel) -> dict[str, Any]:
-    return {KEPT: row.model_dump(mode="json", exclude_unset=True)}
+def _kept(row: Theirs) -> dict[str, Any]:
+    return {KEPT: row.besides()}
 
 
 def _question(row: _Question) -> Question:
@@ -224,7 +216,7 @@ def _answer(row: _Answer) -> Answer:
         model=row.who,
         turns=row.texts,
         asked=short_hash([row.question, row.who, row.texts]),
-        repaired=sum(map(half_characters, row.texts)),
+        repaired=row.repaired,
         extra=_kept(row),
     )
 

@@ -11,13 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from evalkit import jsonl
 from evalkit.errors import BadFile, BadPath, Fault, count
-from evalkit.formats import Given, Imported
+from evalkit.formats import Given, Imported, Theirs
 from evalkit.records import Answer, Question, Review, short_hash
-from evalkit.surrogates import half_characters, mended
 
 BANK: str | None = None
 TAKES_MODEL = False
@@ -38,16 +37,14 @@ class _Verdict(BaseModel):
     winner: str | None = None
 
 
-class _Item(BaseModel):
-    """A row of either file: unknown fields are kept."""
-
-    model_config = ConfigDict(extra="allow", strict=True)
+class _Item(Theirs):
+    """A row of either file."""
 
     input: str
     output_1: str
     output_2: str
     label: Literal[1, 2] | None = None
-    results: list[dict[str, _Verdict]] = []
+    results: list[dict[str, _Verdict]] = Field(default_factory=list)
 
     @property
     def question(self) -> str:
@@ -116,19 +113,17 @@ def _files(path: Path) -> Iterator[_File]:
 
 
 def _question(item: _Item) -> Question:
-    text, _ = _mended(item.input)
-    return Question(id=item.question, category="llmbar", turns=(text,))
+    return Question(id=item.question, category="llmbar", turns=(item.input,))
 
 
 def _answers(item: _Item) -> Iterator[Answer]:
     for model, output in zip(MODELS, item.outputs, strict=True):
-        text, repaired = _mended(output)
         yield Answer(
             question=item.question,
             model=model,
-            turns=(text,),
+            turns=(output,),
             asked=short_hash([item.question, model]),
-            repaired=repaired,
+            repaired=item.repaired,
         )
 
 
@@ -164,7 +159,7 @@ def _reviews(item: _Item, judge: str) -> Iterator[Review]:
                 prompt=PROMPT,
                 shown=(MODELS[first], MODELS[second]),
                 answers=(hashes[first], hashes[second]),
-                text=_mended(text)[0] if isinstance(text, str) else "",
+                text=text if isinstance(text, str) else "",
                 scores=scores,
                 rung="strict" if scores else None,
                 unreadable=None if scores else "no winner",
@@ -175,12 +170,7 @@ def _reviews(item: _Item, judge: str) -> Iterator[Review]:
 
 
 def _hashes(item: _Item) -> tuple[str, ...]:
-    return tuple(short_hash((_mended(text)[0],)) for text in item.outputs)
-
-
-def _mended(text: str) -> tuple[str, int]:
-    """A text without half surrogates, and how many there were."""
-    return str(mended(text)), half_characters(text)
+    return tuple(short_hash((text,)) for text in item.outputs)
 
 
 def _told(items: dict[str, _Item], bank: set[str], rows: list[Answer | Review]) -> Iterator[str]:

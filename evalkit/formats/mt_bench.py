@@ -18,9 +18,8 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from evalkit import jsonl
 from evalkit.errors import BadFile, BadPath, Fault, count
-from evalkit.formats import Exported, Given, Held, Imported, as_lines, file_name
+from evalkit.formats import Exported, Given, Held, Imported, Theirs, as_lines, file_name
 from evalkit.records import Answer, Question, Review, short_hash
-from evalkit.surrogates import half_characters, mended
 
 BANK: str | None = "mt-bench"
 TAKES_MODEL = False
@@ -32,19 +31,8 @@ KEPT = "mt_bench"
 Winner = Literal["model_1", "model_2", "tie", "error"]
 
 
-class _Row(BaseModel):
-    """A row of that tool: unknown fields are kept, half surrogates in its text are replaced."""
-
-    model_config = ConfigDict(
-        extra="allow", strict=True, allow_inf_nan=False, protected_namespaces=()
-    )
-
+class _Row(Theirs):
     question_id: int | str
-
-    @model_validator(mode="before")
-    @classmethod
-    def _mend(cls, row: Any) -> Any:
-        return mended(row)
 
     @property
     def question(self) -> str:
@@ -212,9 +200,8 @@ class _Files:
             yield f"{count(legacy, 'judgment')} of a pair with one winner and no order"
 
 
-def _besides(row: BaseModel, *fields: str) -> dict[str, Any]:
-    told = row.model_dump(mode="json", exclude=set(fields), exclude_unset=True)
-    return {KEPT: told}
+def _besides(row: Theirs, *fields: str) -> dict[str, Any]:
+    return {KEPT: row.besides(*fields)}
 
 
 def _question(row: _Question, references: Mapping[str, Mapping[str, _Answer]]) -> Question:
@@ -223,9 +210,7 @@ def _question(row: _Question, references: Mapping[str, Mapping[str, _Answer]]) -
     reference = row.reference or (model.choices[0].turns if model else [])
     extra = _besides(row, "turns")
     if theirs:
-        extra[KEPT]["reference_answer"] = {
-            name: each.model_dump(mode="json", exclude_unset=True) for name, each in theirs.items()
-        }
+        extra[KEPT]["reference_answer"] = {name: each.besides() for name, each in theirs.items()}
     return Question(
         id=row.question,
         category=row.category,
@@ -249,7 +234,7 @@ def _answer(row: _Answer, choice: _Choice) -> Answer:
         sample=choice.index,
         asked=short_hash([row.question, row.model_id, choice.index, turns]),
         time=_time(row.tstamp),
-        repaired=sum(map(half_characters, turns)),
+        repaired=row.repaired,
         extra=extra,
     )
 

@@ -14,14 +14,13 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, Strict, model_validator
+from pydantic import Field, Strict
 
 from evalkit import jsonl
 from evalkit.errors import BadFile, BadPath, Fault, count
-from evalkit.formats import Exported, Given, Held, Imported, as_lines, file_name
+from evalkit.formats import Exported, Given, Held, Imported, Theirs, as_lines, file_name
 from evalkit.parsers import Reading, on_scale, pair_scores, scale_flags
 from evalkit.records import Answer, Question, Review, Rung, short_hash
-from evalkit.surrogates import half_characters, mended
 
 BANK: str | None = "vicuna80"
 TAKES_MODEL = False
@@ -30,25 +29,9 @@ FAILED = ("#ERROR#", "$ERROR$")  # what the tool wrote when a call had failed
 RUBRICS = r"-(generic|default|general|coding|math)$"
 
 
-class _Row(BaseModel):
-    """A row of that tool: unknown fields are kept, half surrogates in its text are replaced."""
-
-    model_config = ConfigDict(
-        extra="allow", strict=True, allow_inf_nan=False, protected_namespaces=()
-    )
-
+class _Row(Theirs):
     text: str
     question_id: int | Annotated[str, Field(min_length=1)]
-    repaired: int = 0
-
-    @model_validator(mode="before")
-    @classmethod
-    def _mend(cls, row: Any) -> Any:
-        if not isinstance(row, dict):
-            return row
-        text = row.get("text")
-        repaired = half_characters(text) if isinstance(text, str) else 0
-        return {**mended(row), "repaired": repaired}
 
     @property
     def question(self) -> str:
@@ -62,7 +45,7 @@ class _Question(_Row):
 class _Answer(_Row):
     answer_id: str
     model_id: str
-    metadata: dict[str, Any] = {}
+    metadata: dict[str, Any] = Field(default_factory=dict)
 
 
 class _Review(_Row):
@@ -71,7 +54,7 @@ class _Review(_Row):
     answer2_id: str
     reviewer_id: str | int
     score: Annotated[tuple[float, float], Strict(False)]
-    metadata: dict[str, Any] = {}
+    metadata: dict[str, Any] = Field(default_factory=dict)
 
 
 Row = TypeVar("Row", bound=_Row)
@@ -180,8 +163,7 @@ def _question(row: _Question) -> Question:
 
 def _besides(row: _Row) -> dict[str, Any]:
     """All that a row held but its text, as it was; `write` gives it back."""
-    told = row.model_dump(mode="json", exclude={"text", "repaired"}, exclude_unset=True)
-    return {"vicuna": told}
+    return {"vicuna": row.besides("text")}
 
 
 def _answer(row: _Answer, names: Mapping[str, str], bank: Mapping[str, Question]) -> Answer:
