@@ -185,7 +185,7 @@ def test_each_disagreement_is_told_and_the_text_is_kept(imported, vicuna_blog, t
     kept = [json.loads(line) for line in ledger.read_text().split("\n") if line]
     assert len(kept) == len(published) == 320
     for row in kept:
-        source = published[row["extra"]["review_id"]]
+        source = published[row["extra"]["vicuna"]["review_id"]]
         assert (row["text"], row["scores"]) == (source["text"], source["score"])
 
 
