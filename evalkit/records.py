@@ -171,6 +171,9 @@ class Review(Bought):
     text: str
     scores: Scores | None
     """A score for each answer shown, in the same order; None when the reply cannot be read."""
+    first_turns: int | None = Field(None, ge=1)
+    """How many turns the judge was shown, where another tool judges a conversation before its end;
+    None: all of it."""
     soft: bool = False
     """The scores say how likely each answer is the better one: the outcome is one of them, and not
     1 or 0. Two that add up to 1."""

@@ -105,6 +105,20 @@ def test_judgments_of_a_first_turn_count(evalkit, source):
     assert met["pair-v2-multi-turn"]["win_rate_b"] == 0.25
 
 
+def test_a_judgment_of_a_first_turn_is_stale_where_another_answer_stands(evalkit, source):
+    evalkit("import", source)
+    changed = said(81, A) | {"choices": [{"index": 0, "turns": ["Another text.", "x"]}]}
+    write_lines(source / "model_answer" / f"{A}.jsonl", [changed, said(82, A)])
+    for file in (source / "model_judgment").iterdir():
+        file.unlink()
+    evalkit("import", source)
+    found = json.loads(evalkit("report", "--json", "--baseline", B).out)
+    stale = {row["prompt"]: row["stale"] for row in found["reviews"]}
+    assert stale == {
+        "pair-v2": 2, "pair-v2-multi-turn": 2, "single-v1": 1, "single-v1-multi-turn": 1
+    }  # fmt: skip
+
+
 def test_again_adds_nothing_and_back_it_is_as_it_came(evalkit, source, tmp_path):
     evalkit("import", source)
     assert evalkit("import", source).out.endswith("; 13 rows were here already\n")

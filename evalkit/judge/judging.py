@@ -207,15 +207,17 @@ def standing(
     """The reviews that count, and those that are stale.
 
     `answers`: all of them. A review counts while its question, its answers and its prompt are as
-    they were; other tools judge the first turns of an answer too. Of one showing the last such row
-    counts, and those before it are neither.
+    they were, or the first turns of its answers, where it says that it is of those. Of one showing
+    the last such row counts, and those before it are neither.
     """
     bank = {question.id: question for question in questions}
     answers = list(answers)
-    hashes: dict[tuple[str, str], set[str]] = {(a.question, a.model): set() for a in answers}
+    hashes: Hashes = {(a.question, a.model, None): set() for a in answers}
     for answer in answers_that_stand(bank.values(), answers):
-        seen = (answer.turns[:n] for n in range(1, len(answer.turns) + 1))
-        hashes[answer.question, answer.model] |= {short_hash(turns) for turns in seen}
+        hashes[answer.question, answer.model, None].add(answer.hash)
+        for n in range(1, len(answer.turns) + 1):
+            first = short_hash(answer.turns[:n])
+            hashes.setdefault((answer.question, answer.model, n), set()).add(first)
     known: dict[tuple[str, str], str] = {}
     found: dict[tuple[Any, ...], Review] = {}
     stale = []
@@ -236,15 +238,24 @@ def standing(
     return list(found.values()), stale
 
 
-def _of_answers(row: Review, hashes: Mapping[tuple[str, str], set[str]]) -> bool:
+Hashes = dict[tuple[str, str, int | None], set[str]]
+"""Question, model, and how many turns (None: all) -> hashes of the answers that stand."""
+
+
+def _of_answers(row: Review, hashes: Hashes) -> bool:
     """Whether a review saw the answers that stand; of a canary: the one that is right."""
     places = range(len(row.shown)) if row.canary is None else [row.right or 0]
     if row.canary is not None and len(row.shown) == 1:
         return True
-    return all(
-        row.answers[place] in hashes.get((row.question, row.shown[place]), {row.answers[place]})
-        for place in places
-    )
+    return all(_stands(row, place, hashes) for place in places)
+
+
+def _stands(row: Review, place: int, hashes: Hashes) -> bool:
+    """Whether an answer that was shown stands, or nothing at all is known of its model's."""
+    question, model = row.question, row.shown[place]
+    if (question, model, None) not in hashes:
+        return True
+    return row.answers[place] in hashes.get((question, model, row.first_turns), ())
 
 
 def _is_repair(request: Request) -> bool:
