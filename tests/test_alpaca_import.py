@@ -145,6 +145,16 @@ def test_a_second_model_may_bring_questions_that_the_first_one_lacked(evalkit, s
     assert [row["turns"][0] for row in asked] == ["Do 0.", "Do 1.", "Do 2.", "Do 7."]
 
 
+def test_a_bank_that_holds_a_question_otherwise_is_not_added_to(evalkit, source, tmp_path):
+    evalkit("import", source)
+    before = (tmp_path / "questions" / "alpaca-eval.jsonl").read_bytes()
+    lay_out(source, [output(1, dataset="another"), output(7)], [], model="other")
+    ran = evalkit("import", source / "results" / "other")
+    assert ran.code == 2
+    assert "stands already, with other questions" in ran.err
+    assert (tmp_path / "questions" / "alpaca-eval.jsonl").read_bytes() == before
+
+
 def test_a_model_is_called_as_its_folder_in_results_else_as_its_generator(evalkit, tmp_path):
     run = tmp_path / "theirs" / "results" / "NullModel"
     run.mkdir(parents=True)

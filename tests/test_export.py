@@ -122,6 +122,30 @@ def test_own_rows_in_the_words_of_vicuna(evalkit, own):
     assert said[judged[0]["answer2_id"]]["text"] == "An answer of b."
 
 
+def test_own_rows_in_the_words_of_mt_bench(evalkit, own):
+    ran = evalkit("export", "out", "--to", "mt_bench", "--bank", "mine")
+    assert ran.code == 0, ran.err
+    assert "2 questions of a pair left out: asked in one order" in ran.lines
+    rows = read(own / "out" / "model_judgment" / "judge_pair.jsonl")
+    met = [(row["question_id"], row["g1_winner"], row["g2_winner"]) for row in rows]
+    assert met == [("q1", "model_1", "model_1"), ("q2", "model_2", "tie")]
+    assert {(row["model_1"], row["model_2"], row["turn"]) for row in rows} == {("a", "b", 1)}
+
+
+@pytest.mark.parametrize(
+    ("scores", "said"),
+    [(((1, 0), (0, 1)), ["A>B", "B>A"]), (((1, 0), (0.25, 0.75)), ["A>>B", "B>A"])],
+    ids=["three steps", "five steps"],
+)
+def test_a_verdict_is_strong_only_where_it_could_be_weak(evalkit, own, scores, said):
+    orders = (("a", "b"), ("b", "a"))
+    rows = [review("q1", *each) for each in zip(orders, scores, strict=True)]
+    write_lines(own / "reviews" / "mine" / "judge.pair-scores.jsonl", rows)
+    evalkit("export", "out", "--to", "arena_hard", "--bank", "mine")
+    (row,) = read(own / "out" / "model_judgment" / "judge" / "b.jsonl")
+    assert [game["score"] for game in row["games"]] == said
+
+
 @pytest.mark.parametrize("there", ["a file", "a folder with something"])
 def test_nothing_is_written_where_something_is(evalkit, own, there):
     out = own / "out"
