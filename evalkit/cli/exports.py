@@ -19,7 +19,7 @@ from evalkit.cli.verb import (
     show,
     tell,
 )
-from evalkit.errors import BadPath, count
+from evalkit.errors import BadPath, count, reason
 
 
 @click.command(short_help="Write what is here as another tool's files.")
@@ -81,7 +81,7 @@ def _write(folder: Path, files: dict[str, str]) -> list[Path]:
         folder.parent.mkdir(parents=True, exist_ok=True)
         beside = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
     except OSError as error:
-        raise BadPath(f"{folder}: {(error.strerror or 'cannot be made').lower()}") from error
+        raise BadPath(f"{folder}: {reason(error)}") from error
     try:
         for name, text in files.items():
             (beside / name).parent.mkdir(parents=True, exist_ok=True)
@@ -90,6 +90,5 @@ def _write(folder: Path, files: dict[str, str]) -> list[Path]:
         os.replace(beside, folder)
     except OSError as error:
         shutil.rmtree(beside, ignore_errors=True)
-        what = (error.strerror or "cannot be written").lower()
-        raise BadPath(f"{folder}: {what}. Nothing half-written") from error
+        raise BadPath(f"{folder}: {reason(error)}. Nothing half-written") from error
     return [folder / name for name in files]

@@ -7,7 +7,8 @@ once more when they are asked for, and never held.
 
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from functools import cached_property
 from importlib import import_module
@@ -17,7 +18,8 @@ from typing import Any, Generic, Protocol, TypeVar, cast
 
 from pydantic import BaseModel, ConfigDict, model_validator
 
-from evalkit.errors import Unknown
+from evalkit import jsonl
+from evalkit.errors import BadFile, Fault, Unknown, count
 from evalkit.records import Answer, Question, Review
 from evalkit.surrogates import half_characters, mended
 
@@ -90,6 +92,16 @@ class Held:
     reviews: Sequence[Review]
     """Those that stand, without canaries."""
 
+    @cached_property
+    def single(self) -> dict[str, Question]:
+        """The questions of one turn, by id: most tools know no others."""
+        return {question.id: question for question in self.questions if len(question.turns) == 1}
+
+    def left_out(self) -> Iterator[str]:
+        """That those of several turns are left out, where there are any."""
+        if long := len(self.questions) - len(self.single):
+            yield f"{count(long, 'question')} of several turns left out"
+
     def text(self, question: str, model: str, hash_: str) -> str | None:
         """The answer that a review saw, where it stands: its only turn."""
         return self._texts.get((question, model, hash_))
@@ -146,6 +158,24 @@ class Format(Protocol):
     def read(self, path: Path, given: Given) -> Imported:
         """Read `path`. Raises BadFile with every fault found in it."""
         ...
+
+
+def refuse(bank: Path, faults: Sequence[Fault], questions: Collection[Any]) -> None:
+    """Raise BadFile with what is wrong in a tool's files, or where `bank` holds no questions."""
+    if faults:
+        raise BadFile(faults)
+    if not questions:
+        raise BadFile([Fault(str(bank), "no questions")])
+
+
+def first_row(file: Path) -> dict[str, Any]:
+    """The first row of a file, to know a tool by; empty where there is none that can be read."""
+    try:
+        with closing(jsonl.lines(file)) as lines:
+            first = next(lines, None)
+        return jsonl.parse(first.raw) if first else {}
+    except (jsonl.Malformed, BadFile):
+        return {}
 
 
 def as_lines(rows: Iterable[Mapping[str, Any]]) -> str:

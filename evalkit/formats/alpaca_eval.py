@@ -12,6 +12,7 @@ import json
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -34,9 +35,10 @@ class _Row(Theirs):
     instruction: str
     dataset: str | None = None
 
-    @property
+    @cached_property
     def question(self) -> str:
-        return question_id(self.instruction)
+        """What an instruction is called here; asked for several times a row."""
+        return short_hash(self.instruction)
 
 
 class _Output(_Row):
@@ -67,11 +69,6 @@ class _Run:
     """The model's, where its folder says it."""
     outputs: list[Path] = field(default_factory=list)
     annotations: list[Path] = field(default_factory=list)
-
-
-def question_id(instruction: str) -> str:
-    """What an instruction is called here."""
-    return short_hash(instruction)
 
 
 def recognises(path: Path) -> bool:
@@ -306,10 +303,7 @@ def write(held: Held) -> Exported:
     of all that one judge gave on a question of a pair; the model that came first in the first of
     them is the reference.
     """
-    asked = {question.id: question for question in held.questions if len(question.turns) == 1}
-    told = []
-    if long := len(held.questions) - len(asked):
-        told.append(f"{count(long, 'question')} of several turns left out")
+    asked, told = held.single, list(held.left_out())
     files: dict[str, list[dict[str, Any]]] = {}
     for answer in held.answers:
         if question := asked.get(answer.question):

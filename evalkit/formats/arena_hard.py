@@ -10,16 +10,25 @@ The layout of 2024 does not name the baseline; it is the one that tool came with
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
-from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from evalkit import jsonl
-from evalkit.errors import BadFile, BadPath, Fault, count
-from evalkit.formats import Exported, Given, Held, Imported, Theirs, as_lines, file_name
+from evalkit.errors import BadPath, Fault, count
+from evalkit.formats import (
+    Exported,
+    Given,
+    Held,
+    Imported,
+    Theirs,
+    as_lines,
+    file_name,
+    first_row,
+    refuse,
+)
 from evalkit.parsers.verdicts import FIVE
 from evalkit.records import Answer, Question, Review, short_hash
 
@@ -158,12 +167,7 @@ def recognises(path: Path) -> bool:
     """
     if not (path / "question.jsonl").is_file() or not (path / "model_answer").is_dir():
         return False
-    try:
-        with closing(jsonl.lines(path / "question.jsonl")) as lines:
-            first = next(lines, None)
-        row = jsonl.parse(first.raw) if first else {}
-    except (jsonl.Malformed, BadFile):
-        return False
+    row = first_row(path / "question.jsonl")
     turns = row.get("turns") or [None]
     return ("uid" in row and "prompt" in row) or isinstance(turns[0], dict)
 
@@ -174,10 +178,7 @@ def read(path: Path, given: Given) -> Imported:  # noqa: ARG001
         raise BadPath(f"{path}: expected a folder with question.jsonl and model_answer/")
     files = _Files()
     files.look(path)
-    if files.faults:
-        raise BadFile(files.faults)
-    if not files.questions:
-        raise BadFile([Fault(str(path / "question.jsonl"), "no questions")])
+    refuse(path / "question.jsonl", files.faults, files.questions)
     answers = [_answer(row) for _, row in files.answers]
     hashes = {(answer.question, answer.model): answer.hash for answer in answers}
     found = [list(_reviews(row, hashes)) for _, row in files.judgments]
@@ -254,7 +255,7 @@ def write(held: Held) -> Exported:
     That tool knows questions of one turn, and takes the first model shown for the baseline.
     """
     files: dict[str, list[dict[str, Any]]] = {"question.jsonl": []}
-    asked = {question.id: question for question in held.questions if len(question.turns) == 1}
+    asked = held.single
     for question in held.questions:
         own: dict[str, Any] = {"uid": question.id, "category": question.category}
         own["prompt"] = question.turns[0]
@@ -275,15 +276,12 @@ def write(held: Held) -> Exported:
         name = f"model_judgment/{file_name(first.judge)}/{file_name(first.shown[1])}.jsonl"
         row = first.extra.get(KEPT) or _judgment_row(reviews, asked, five=first.prompt in steps)
         files.setdefault(name, []).append(row)
-    told = []
-    if long := len(held.questions) - len(asked):
-        told.append(f"{count(long, 'question')} of several turns left out")
-    return Exported({name: as_lines(rows) for name, rows in files.items()}, told)
+    lines = {name: as_lines(rows) for name, rows in files.items()}
+    return Exported(lines, list(held.left_out()))
 
 
 STEPS = ((0.75, 0.25), (0.25, 0.75))
 """Scores that only a verdict in five steps gives."""
-Letter = Literal["A", "B"]
 
 
 def _answer_row(answer: Answer, asked: Mapping[str, Question]) -> dict[str, Any]:

@@ -8,7 +8,6 @@ orders, which become two reviews here. A file's name is the model's.
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,8 +16,18 @@ from typing import Any, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from evalkit import jsonl
-from evalkit.errors import BadFile, BadPath, Fault, count
-from evalkit.formats import Exported, Given, Held, Imported, Theirs, as_lines, file_name
+from evalkit.errors import BadPath, Fault, count
+from evalkit.formats import (
+    Exported,
+    Given,
+    Held,
+    Imported,
+    Theirs,
+    as_lines,
+    file_name,
+    first_row,
+    refuse,
+)
 from evalkit.records import Answer, Question, Review, short_hash
 
 BANK: str | None = "mt-bench"
@@ -111,12 +120,7 @@ def recognises(path: Path) -> bool:
     """A folder with question.jsonl, whose turns are texts, and model_answer/."""
     if not (path / "question.jsonl").is_file() or not (path / "model_answer").is_dir():
         return False
-    try:
-        with closing(jsonl.lines(path / "question.jsonl")) as lines:
-            first = next(lines, None)
-        turns = jsonl.parse(first.raw).get("turns") if first else None
-    except (jsonl.Malformed, BadFile):
-        return False
+    turns = first_row(path / "question.jsonl").get("turns")
     return isinstance(turns, list) and all(isinstance(turn, str) for turn in turns)
 
 
@@ -126,10 +130,7 @@ def read(path: Path, given: Given) -> Imported:  # noqa: ARG001
         raise BadPath(f"{path}: expected a folder with question.jsonl and model_answer/")
     files = _Files()
     files.look(path)
-    if files.faults:
-        raise BadFile(files.faults)
-    if not files.questions:
-        raise BadFile([Fault(str(path / "question.jsonl"), "no questions")])
+    refuse(path / "question.jsonl", files.faults, files.questions)
     said: dict[tuple[str, str], Texts] = {}
     answers: list[Answer] = []
     for _, row in files.answers:

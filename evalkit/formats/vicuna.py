@@ -18,7 +18,7 @@ from pydantic import Field, Strict
 
 from evalkit import jsonl
 from evalkit.errors import BadFile, BadPath, Fault, count
-from evalkit.formats import Exported, Given, Held, Imported, Theirs, as_lines, file_name
+from evalkit.formats import Exported, Given, Held, Imported, Theirs, as_lines, file_name, refuse
 from evalkit.parsers import Reading, on_scale, pair_scores, scale_flags
 from evalkit.records import Answer, Question, Review, Rung, short_hash
 
@@ -78,10 +78,7 @@ def read(path: Path, given: Given) -> Imported:
     questions = _read([path / "question.jsonl"], _Question, "question", faults)
     answers = _read(jsonl.files(path / "answer"), _Answer, "answer_id", faults)
     reviews = _read(jsonl.files(path / "review", below=True), _Review, "review_id", faults)
-    if faults:
-        raise BadFile(faults)
-    if not questions:
-        raise BadFile([Fault(str(path / "question.jsonl"), "no questions")])
+    refuse(path / "question.jsonl", faults, questions)
     _refuse_loose_ends(questions, answers, reviews)
 
     told: list[str] = []
@@ -243,10 +240,7 @@ def write(held: Held) -> Exported:
 
     That tool knows questions of one turn, and reviews of two answers.
     """
-    single = {question.id for question in held.questions if len(question.turns) == 1}
-    told = []
-    if long := len(held.questions) - len(single):
-        told.append(f"{count(long, 'question')} of several turns left out")
+    single, told = held.single, list(held.left_out())
     files: dict[str, list[dict[str, Any]]] = {"question.jsonl": []}
     for question in held.questions:
         if question.id in single:

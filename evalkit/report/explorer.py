@@ -246,12 +246,15 @@ def embedded(data: Mapping[str, Any]) -> Embedded:
     if len(text) > PACKED_FROM:
         packed = gzip.compress(text.encode("utf-8", "replace"), 9, mtime=0)
         return Embedded(base64.b64encode(packed).decode(), True)
-    return Embedded(in_element(data), False)
+    return Embedded(_escaped(text), False)
 
 
 def in_element(data: Mapping[str, Any]) -> str:
     """JSON that cannot end the element it stands in."""
-    text = _json(data)
+    return _escaped(_json(data))
+
+
+def _escaped(text: str) -> str:
     for sign in "<>&\u2028\u2029":
         text = text.replace(sign, f"\\u{ord(sign):04x}")
     return text
