@@ -352,7 +352,9 @@ class Workspace:
         standing = {question.id: question for question in self.questions(bank)}
         new = [question for question in questions if question.id not in standing]
         same = all(standing.get(each.id, each) == each for each in questions)
-        if not same or (not partial and list(standing.values()) != list(questions)):
+        added_to_shipped = bool(new) and not own  # it would hide the bank that came
+        whole = partial or list(standing.values()) == list(questions)
+        if not same or not whole or added_to_shipped:
             what = f"{path} stands already" if own else f"'{bank}' came with evalkit"
             way = "Give another --bank, or move it away" if own else "Give another --bank"
             raise BadName(f"{what}, with other questions. {way}")

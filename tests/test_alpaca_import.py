@@ -155,6 +155,13 @@ def test_a_bank_that_holds_a_question_otherwise_is_not_added_to(evalkit, source,
     assert (tmp_path / "questions" / "alpaca-eval.jsonl").read_bytes() == before
 
 
+def test_questions_are_never_added_to_a_bank_that_came_with_evalkit(evalkit, source, tmp_path):
+    ran = evalkit("import", source, "--bank", "evalkit80")
+    assert ran.code == 2
+    assert "'evalkit80' came with evalkit, with other questions. Give another --bank" in ran.err
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_model_is_called_as_its_folder_in_results_else_as_its_generator(evalkit, tmp_path):
     run = tmp_path / "theirs" / "results" / "NullModel"
     run.mkdir(parents=True)
