@@ -21,6 +21,14 @@ Rung = Literal["structured", "strict", "tolerant", "repaired", "given"]
 Canary = Literal["order", "foreign", "empty", "twins"]
 """An answer with an order to the judge, one to another question, none at all, the same twice."""
 
+VOTE = "vote"
+"""The prompt of a person's vote, which is a review too."""
+
+
+def human(name: str) -> str:
+    """The judge that a person called `name` is."""
+    return f"human-{name}"
+
 
 def short_hash(value: Any) -> str:
     """The first 16 hex digits of the SHA-256 of `value` as canonical JSON."""
@@ -192,6 +200,11 @@ class Review(Bought):
     """A call with a known right verdict, which tests the judge; it is in no score."""
     right: int | None = None
     """Of a canary: the place, from 0, of the answer that must win; None where it must be a tie."""
+
+    @property
+    def is_vote(self) -> bool:
+        """Whether a person says it, and no model."""
+        return self.prompt == VOTE
 
     @model_validator(mode="after")
     def _one_score_for_each_answer(self) -> "Review":

@@ -43,7 +43,7 @@ def rows(folder, kind):
 def test_every_row_arrives_in_the_order_it_was_shown(evalkit, source, tmp_path):
     ran = evalkit("import", source, "--bank", "part")
     assert (ran.code, ran.out) == (
-        0, "part: 3 questions, 6 answers (output_1, output_2), 9 reviews by GPT, people\n"
+        0, "part: 3 questions, 6 answers (output_1, output_2), 9 reviews by GPT, human-llmbar\n"
     )  # fmt: skip
     assert "GPT: 1 reply without a winner: unreadable" in ran.lines
     one, two = ["output_1", "output_2"], ["output_2", "output_1"]
@@ -54,7 +54,7 @@ def test_every_row_arrives_in_the_order_it_was_shown(evalkit, source, tmp_path):
         (one, [0, 1]), (two, None),
     ]  # fmt: skip
     assert said[0]["text"] == "Output (1)"
-    labels = rows(tmp_path, "reviews/part/people")
+    labels = rows(tmp_path, "reviews/part/human-llmbar")
     assert [row["scores"] for row in labels] == [[1, 0], [0, 1], [1, 0]]
     assert all(row["order_known"] is False for row in labels)
 
@@ -91,14 +91,14 @@ def test_the_figures_of_its_faireval_part(evalkit):
     folder = published("llmbar") / "FairEval"
     assert evalkit("import", folder, "--bank", "faireval").code == 0
     found = json.loads(evalkit("report", "--json", "--baseline", "output_1").out)
-    card = next(row for row in found["judge_card"] if row["judge"] != "people")
+    card = next(row for row in found["judge_card"] if row["judge"] != "human-llmbar")
     assert card["items"] == 66
     assert card["consistent"] == pytest.approx(0.697, abs=5e-4)
     assert 0.5 + card["effect"] / 2 == pytest.approx(0.621, abs=5e-4)
     assert (card["flips_to_first"], card["flips_to_second"]) == (18, 2)
     assert card["flips_p"] == pytest.approx(0.0004, abs=5e-5)
     rates = {row["judge"]: 100 * row["win_rate_b"] for row in found["pairs"]}
-    assert rates.pop("people") == pytest.approx(37.9, abs=0.05)
+    assert rates.pop("human-llmbar") == pytest.approx(37.9, abs=0.05)
     assert list(rates.values()) == [pytest.approx(48.5, abs=0.05)]
     (row,) = found["agreement"]
     assert row["agreement"] == pytest.approx(0.727, abs=5e-4)

@@ -2,7 +2,7 @@
 
 Source: princeton-nlp/LLMBar. An item is an instruction with two outputs, of which people preferred
 one; an evaluator saw them in both orders. Outputs are of no named models, so they are called
-`output_1` and `output_2`. A label becomes a review by `people`, so that a judge stands beside them.
+`output_1` and `output_2`. A label becomes a vote of `human-llmbar`, so that a judge stands beside people.
 """
 
 from collections import Counter
@@ -16,11 +16,12 @@ from pydantic import BaseModel, ConfigDict, Field
 from evalkit import jsonl
 from evalkit.errors import BadFile, BadPath, Fault, count
 from evalkit.formats import Given, Imported, Theirs
-from evalkit.records import Answer, Question, Review, short_hash
+from evalkit.records import VOTE, Answer, Question, Review, human, short_hash
 
 BANK: str | None = None
 TAKES_MODEL = False
-PROMPT, LABEL, PEOPLE = "llmbar", "label", "people"
+PROMPT = "llmbar"
+PEOPLE = human("llmbar")
 CATEGORY = "generic"
 MODELS = ("output_1", "output_2")
 DATASET, RESULT = "dataset.json", "result.json"
@@ -132,14 +133,14 @@ def _label(item: _Item, label: int) -> Review:
     return Review(
         question=item.question,
         judge=PEOPLE,
-        prompt=LABEL,
+        prompt=VOTE,
         shown=MODELS,
         answers=_hashes(item),
         text=str(label),
         scores=scores,
         rung="strict",
         order_known=False,
-        asked=short_hash([LABEL, item.question]),
+        asked=short_hash([VOTE, item.question]),
     )
 
 
