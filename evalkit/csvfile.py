@@ -1,19 +1,22 @@
 """A CSV text read strictly: every fault with its line and in plain words.
 
-Takes a text and the path to name in faults; commas, semicolons or tabs, whichever the header holds
-most of. It opens no file, repairs nothing, and does not know what a column means.
+Takes lines, one at a time, and the path to name in faults; commas, semicolons or tabs, whichever
+the header holds most of. It opens no file, repairs nothing, and does not know what a column means.
 """
 
 import csv
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from io import StringIO
+from itertools import chain
 from pathlib import Path
 
 from evalkit.errors import BadFile, Fault, nearest
+from evalkit.jsonl import MAX_ROW
 
 DELIMITERS = ",;\t"  # some spreadsheets write semicolons or tabs
+
+csv.field_size_limit(MAX_ROW)  # Python's own is 128 KB, and answers are longer
 
 
 class Sheet:
@@ -22,24 +25,30 @@ class Sheet:
     Raises BadFile where the header itself cannot be read.
     """
 
-    def __init__(self, path: Path, text: str) -> None:
+    def __init__(self, path: Path, lines: Iterable[str]) -> None:
         self.faults: list[Fault] = []
         self._path = path
-        header = text.strip().partition("\n")[0]
-        delimiter = max(DELIMITERS, key=header.count)
-        self._rows = csv.DictReader(StringIO(text, newline=""), strict=True, delimiter=delimiter)
+        lines = iter(lines)
+        above = []
+        for line in lines:
+            above.append(line)
+            if line.strip():
+                break
+        self.is_empty = not above or not above[-1].strip()
+        delimiter = max(DELIMITERS, key="".join(above).count)
+        self._rows = csv.DictReader(chain(above, lines), strict=True, delimiter=delimiter)
         try:
             self.columns = list(self._rows.fieldnames or ())
         except csv.Error as error:
             raise BadFile([self._broken(error)]) from error
         for name, count in Counter(self.columns).items():
             if count > 1:
-                self._of_header(f"the column '{name}' stands twice")
+                self.wrong(f"the column '{name}' stands twice")
 
     def lacks(self, name: str, meant: str | None = None) -> None:
         """Note that a column is missing; `meant`: the one that was meant for it, where known."""
         near = meant or nearest(name, self.columns)
-        self._of_header(f"no column '{name}'." + (f" Rename '{near}'?" if near else ""))
+        self.wrong(f"no column '{name}'." + (f" Rename '{near}'?" if near else ""))
 
     def rows(self) -> Iterator[tuple[str, dict[str, str]]]:
         """Each row with where it ends; one that does not fit the header is a fault instead."""
@@ -53,7 +62,8 @@ class Sheet:
         except csv.Error as error:
             self.faults.append(self._broken(error))
 
-    def _of_header(self, what: str) -> None:
+    def wrong(self, what: str) -> None:
+        """Note what is wrong with the header."""
         self.faults.append(Fault(f"{self._path}:1", what))
 
     def _broken(self, error: csv.Error) -> Fault:

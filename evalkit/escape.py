@@ -36,9 +36,14 @@ def spelled(text: str) -> str:
 
 def cell(value: Any) -> Any:
     """A value for a CSV cell that no spreadsheet takes for a formula: text gets a leading '."""
-    if isinstance(value, str) and value.startswith(_FORMULA):
+    if isinstance(value, str) and value.lstrip("'").startswith(_FORMULA):
         return f"'{value}"
     return value
+
+
+def from_cell(text: str) -> str:
+    """The text that `cell` made this of."""
+    return text[1:] if text.startswith("'") and text.lstrip("'").startswith(_FORMULA) else text
 
 
 def _sign(code: int) -> str:

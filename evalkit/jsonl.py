@@ -11,6 +11,7 @@ import stat
 from codecs import BOM_UTF8, getincrementaldecoder
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass, field
+from itertools import count
 from pathlib import Path
 from typing import Any, BinaryIO, Generic, NoReturn, TypeVar, get_args
 
@@ -118,16 +119,36 @@ def files(folder: Path, *, below: bool = False) -> list[Path]:
 
 
 def text(path: Path) -> str:
-    """A whole small text file (YAML, CSV) as UTF-8, read as strictly as rows are."""
+    """A whole small text file (YAML) as UTF-8, read as strictly as rows are."""
     with open_file(path) as stream:
         raw = stream.read(MAX_ROW + 1)
     if len(raw) > MAX_ROW:
         raise BadFile([Fault(str(path), f"more than {MAX_ROW // 1_000_000} MB")])
     refuse_no_text(path, raw[:4])
+    return _decoded(path, 1, raw.removeprefix(BOM_UTF8))
+
+
+def text_lines(path: Path) -> Iterator[str]:
+    """The lines of a text file of any size, with their line ends, one at a time."""
+    with open_file(path) as stream:
+        refuse_no_text(path, stream.read(4))
+        stream.seek(0)
+        for number in count(1):
+            raw = stream.readline(MAX_ROW + 1)
+            if not raw:
+                return
+            if len(raw) > MAX_ROW:
+                raise BadFile([Fault(f"{path}:{number}", TOO_LONG)])
+            yield _decoded(path, number, raw.removeprefix(BOM_UTF8) if number == 1 else raw)
+
+
+def _decoded(path: Path, number: int, raw: bytes) -> str:
+    """Bytes that begin at a line of a file, as text."""
     try:
-        return _utf8(raw.removeprefix(BOM_UTF8))
+        return _utf8(raw)
     except Malformed as fault:
-        raise BadFile([Fault(f"{path}:{fault.line}", fault.what)]) from fault
+        line = number - 1 + (fault.line or 1)
+        raise BadFile([Fault(f"{path}:{line}", fault.what)]) from fault
 
 
 def parse(raw: bytes) -> dict[str, Any]:

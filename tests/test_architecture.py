@@ -186,6 +186,9 @@ def test_every_format_is_in_the_readme_and_the_help():
     for name in formats.names():
         assert name in verbs.commands["import"].help
         assert f"evalkit import {name}" in (ROOT / "README.md").read_text()
+    for name in formats.writers():
+        assert name in verbs.commands["export"].help
+        assert f"`{name}`" in (ROOT / "README.md").read_text()
 
 
 @pytest.mark.parametrize(

@@ -159,9 +159,9 @@ def test_a_bank_from_a_spreadsheet(evalkit, tmp_path):
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("id;category\nf1;fermi\n", "bank.csv:1: no column 'turns'"),
+        ("id;category\nf1;fermi\n", "bank.csv:1: no column 'turns' (in CSV 'turn_1', ...)."),
         ("id,category,turn_1\nf1,fermi,\n", "bank.csv:2: 'turns' is empty"),
-        ("id,category\nf1,fermi\n", "bank.csv:1: no column 'turns'"),
+        ("id,category\nf1,fermi\n", "bank.csv:1: no column 'turns' (in CSV 'turn_1', ...)."),
         ("id,category,turn_1\nf1,fermi\n", "bank.csv:2: has more or fewer cells than the header"),
         ("id,category,turn_1\n,fermi,x\n", "bank.csv:2: the field 'id' is missing"),
         ('id,category,turn_1\nf1,fermi,"x\n', "not CSV: unexpected end of data"),

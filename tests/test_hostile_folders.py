@@ -6,6 +6,7 @@ import json
 import pytest
 import test_alpaca_import as alpaca
 import test_arena_hard_import as arena
+import test_faireval_import as faireval
 import test_llmbar_import as llmbar
 import test_mt_bench_import as mt_bench
 from conftest import vicuna_folder
@@ -26,6 +27,7 @@ TOOLS = {
     "mt_bench": (mt_bench.lay_out, f"model_answer/{mt_bench.A}.jsonl", "model_id"),
     "arena_hard": (arena.new, f"model_answer/{arena.MODEL}.jsonl", "model"),
     "llmbar": (llmbar_folder, "GPT/result.json", None),
+    "faireval": (faireval.lay_out, faireval.JUDGED, None),
 }
 
 
@@ -115,7 +117,7 @@ def test_a_name_that_leads_out_of_its_folder(evalkit, tmp_path, tmp_path_factory
 @pytest.mark.parametrize("value", [5, None, [], {"a": 1}, True])
 def test_wrong_types(evalkit, theirs, tmp_path, value):
     tool, folder, file = theirs
-    field = {"llmbar": "input"}.get(tool, TOOLS[tool][2])
+    field = {"llmbar": "input", "faireval": "question"}.get(tool, TOOLS[tool][2])
     if file.suffix == ".json":
         rows = [row | {field: value} for row in json.loads(file.read_text())]
         file.write_text(json.dumps(rows[:1]))

@@ -16,7 +16,7 @@ PIECES = [
     'final', 'verdict', 'first', 'second', 'A', 'B', 'tie', '>>', '>', '=', '[[A]]', '[[B>A]]',
     '[[7]]', '<think>', '</think>', 'is better', 'not', '\x00', '\ud800', '\u202e', '\uff18',
     '\uff19', '0123456789012345678901234567890123456789', '{"first": 8, "second": 9}', '|---|',
-    '\\boxed{8}',
+    '\\boxed{8}', '\nScore of the Assistant 1: 8\nScore of the Assistant 2: 9\n',
 ]  # fmt: skip
 spliced = st.lists(st.sampled_from(PIECES), max_size=30).map("".join)
 texts = st.one_of(spliced, st.text(max_size=200), st.text(st.characters(categories=["Nd", "P"])))
@@ -52,7 +52,7 @@ def test_what_an_answer_says_never_becomes_the_verdict(scores, before, quoted):
 @pytest.mark.parametrize(
     "piece",
     ["8", " ", "[", "8 ", "8,", "(", "|", "| 8 ", "answer 1: ", "{a:", '{"a": ', "<think>", "\n",
-     "a", "score ", "[[A", "8/10", "final ", "0 9\n", "'", "> "],
+     "a", "score of the assistant 1: 8\n", "score ", "[[A", "8/10", "final ", "0 9\n", "'", "> "],
 )  # fmt: skip
 def test_a_reply_of_a_million_characters_takes_no_time(name, piece):
     begun = time.process_time()

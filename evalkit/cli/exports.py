@@ -3,6 +3,7 @@
 import os
 import shutil
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 
 import click
@@ -41,7 +42,9 @@ def export(
     TOOL is one of: vicuna (question.jsonl, answer/, review/), alpaca_eval
     (results/MODEL/model_outputs.json, results/MODEL/JUDGE/annotations.json), mt_bench
     (question.jsonl, model_answer/, model_judgment/, as its show_result reads them), arena_hard
-    (the same folders, in the layout of 2025). Rows that came from that tool are given back with all
+    (the same folders, in the layout of 2025); or csv, jsonl, parquet (a table each of questions,
+    answers, reviews, labels; import table reads them), hf (a folder for datasets.load_dataset).
+    Rows that came from that tool are given back with all
     that they held there. What it has no place for is told.
     """
     from evalkit import formats
@@ -49,7 +52,7 @@ def export(
     from evalkit.cli.report import only_bank
     from evalkit.judge.judging import standing as standing_reviews
 
-    writer = formats.writer(tool)
+    write = formats.writer(tool)
     workspace = open_workspace(given.folder)
     bank = only_bank(workspace) if bank is None else bank
     if repair:
@@ -60,7 +63,7 @@ def export(
         questions, answers, workspace.reviews(bank), judge_prompts(workspace)
     )
     own = [review for review in reviews if review.canary is None]
-    made = writer.write(formats.Held(questions, standing(questions, answers), own))
+    made = write(formats.Held(questions, standing(questions, answers), own))
     tell(workspace)
     if stale:
         say(f"{count(len(stale), 'review')} left out: stale")
@@ -73,7 +76,7 @@ def export(
         show(f"{bank}: {count(len(files), 'file')} for {tool} in {into}")
 
 
-def _write(folder: Path, files: dict[str, str]) -> list[Path]:
+def _write(folder: Path, files: Mapping[str, str | bytes]) -> list[Path]:
     """Write all files or none. Raises BadPath where the folder holds something already."""
     try:
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
@@ -83,9 +86,9 @@ def _write(folder: Path, files: dict[str, str]) -> list[Path]:
     except OSError as error:
         raise BadPath(f"{folder}: {reason(error)}") from error
     try:
-        for name, text in files.items():
+        for name, held in files.items():
             (beside / name).parent.mkdir(parents=True, exist_ok=True)
-            (beside / name).write_text(text, "utf-8")
+            (beside / name).write_bytes(held.encode() if isinstance(held, str) else held)
         beside.chmod(0o755)
         os.replace(beside, folder)
     except OSError as error:

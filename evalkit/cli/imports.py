@@ -43,12 +43,17 @@ def import_(
     TOOL is one of: vicuna (a folder with question.jsonl, answer/, review/), alpaca_eval
     (model_outputs.json and annotations.json, of one model or of many in results/), mt_bench
     (question.jsonl, model_answer/, reference_answer/, model_judgment/), arena_hard (the same
-    folders, in either layout), llmbar (dataset.json and result.json), table (a CSV file of
-    questions), answers (what a model said, collected by hand). Left out, it is told by the names of
-    the files. Nothing is written before everything has been read and checked; importing again adds
-    nothing twice.
+    folders, in either layout), llmbar (dataset.json and result.json), faireval (vicuna's folders,
+    with review_A_B_human.txt or review_A_B_JUDGE_mecN_bpcN.json in review/), table (questions,
+    answers, reviews or labels as CSV, JSON lines or Parquet), answers (what a model said, collected
+    by hand). Left out, it is told by the names of the files. Nothing is written before everything
+    has been read and checked; importing again adds nothing twice.
 
-    The answers are to a --bank that is here already, and by one --model. As text: a line '# ID'
+    A table has the columns id, category, turn_1, turn_2; question, model, answer_1; question,
+    judge, model_1, model_2, score_1, score_2; or question, voter, model_1, model_2, winner. It is
+    a file, or a folder with questions.csv, answers.csv, reviews.csv, labels.csv.
+
+    Answers by hand are to a --bank that is here already, and by one --model. As text: a line '# ID'
     with a question's id begins each answer, a line '--- turn 2 ---' the one to its second turn. As
     CSV: the columns id and answer, or answer_1, answer_2. As JSON, lines or an array: id, and
     answer or a list of turns. CSV and JSON may name the model themselves.

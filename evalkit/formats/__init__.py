@@ -16,7 +16,13 @@ from pathlib import Path
 from pkgutil import iter_modules
 from typing import Any, Generic, Protocol, TypeVar, cast
 
-from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    ModelWrapValidatorHandler,
+    PrivateAttr,
+    model_validator,
+)
 
 from evalkit import jsonl
 from evalkit.errors import BadFile, Fault, Unknown, count
@@ -31,17 +37,23 @@ class Theirs(BaseModel):
         extra="allow", strict=True, allow_inf_nan=False, protected_namespaces=()
     )
 
-    repaired: int = 0
-    """How many half surrogates were replaced."""
+    _halves: int = PrivateAttr(0)
 
-    @model_validator(mode="before")
+    @model_validator(mode="wrap")
     @classmethod
-    def _mend(cls, row: Any) -> Any:
-        return {**mended(row), "repaired": _halves(row)} if isinstance(row, dict) else row
+    def _mend(cls, row: Any, read: ModelWrapValidatorHandler["Theirs"]) -> "Theirs":
+        made = read(mended(row))
+        made._halves = _halves(row)
+        return made
+
+    @property
+    def repaired(self) -> int:
+        """How many half surrogates were replaced."""
+        return self._halves
 
     def besides(self, *fields: str) -> dict[str, Any]:
         """What the row held, as it was, without some fields."""
-        return self.model_dump(mode="json", exclude={*fields, "repaired"}, exclude_unset=True)
+        return self.model_dump(mode="json", exclude=set(fields), exclude_unset=True)
 
 
 def _halves(value: Any) -> int:
@@ -115,7 +127,7 @@ class Held:
 class Exported:
     """Another tool's files: where each lies, below one folder, and its rows."""
 
-    files: dict[str, str] = field(default_factory=dict)
+    files: Mapping[str, str | bytes] = field(default_factory=dict)
     told: list[str] = field(default_factory=list)
 
 
@@ -143,6 +155,10 @@ class Imported:
         return [row for row in self.rows if isinstance(row, Review)]
 
 
+Writer = Callable[[Held], Exported]
+"""Our rows as a tool's files; fields that came from that tool are given back."""
+
+
 class Format(Protocol):
     """What a module of this folder offers."""
 
@@ -150,6 +166,8 @@ class Format(Protocol):
     """The bank's name when the user gives none; None where only the user can know it."""
     TAKES_MODEL: bool
     """Whether the user may say which model the answers are of; False where the files say it."""
+    WRITES: Mapping[str, Writer]
+    """What can be written too, by the name that the user gives; empty where nothing can."""
 
     def recognises(self, path: Path) -> bool:
         """Whether what lies at `path` has the names that this tool gives its files."""
@@ -193,24 +211,17 @@ def names() -> list[str]:
     return sorted(module.name for module in iter_modules(__path__))
 
 
-class Writer(Protocol):
-    """What a module offers whose files can be written too."""
-
-    def write(self, held: Held) -> Exported:
-        """Our rows as that tool's files; fields that came from it are given back."""
-        ...
-
-
-def writers() -> list[str]:
-    """The tools whose files can be written."""
-    return [name for name in names() if hasattr(load(name), "write")]
+def writers() -> dict[str, Writer]:
+    """How files are written, by the name that the user gives: a tool, or a kind of file."""
+    return {name: write for each in names() for name, write in load(each).WRITES.items()}
 
 
 def writer(name: str) -> Writer:
-    """The format called `name`; raises Unknown with the nearest one that can be written."""
-    if name not in writers():
-        raise Unknown("format", name, writers(), "These can be written")
-    return cast(Writer, load(name))
+    """How files of `name` are written; raises Unknown with the nearest name."""
+    known = writers()
+    if name not in known:
+        raise Unknown("format", name, known, "These can be written")
+    return known[name]
 
 
 def recognised(path: Path) -> list[str]:

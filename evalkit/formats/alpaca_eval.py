@@ -20,7 +20,7 @@ from pydantic import Field, model_validator
 
 from evalkit import jsonl
 from evalkit.errors import BadFile, BadPath, Fault, count
-from evalkit.formats import Again, Exported, Given, Held, Imported, Theirs, file_name
+from evalkit.formats import Again, Exported, Given, Held, Imported, Theirs, Writer, file_name
 from evalkit.records import Answer, Question, Review, short_hash
 
 BANK: str | None = "alpaca-eval"
@@ -373,3 +373,6 @@ def _preference(reviews: list[Review]) -> float | None:
             other = review.scores[1 - review.shown.index(model)]
             shares.append(own if review.soft else (own > other) + (own == other) / 2)
     return 1 + sum(shares) / len(shares) if shares else None
+
+
+WRITES: Mapping[str, Writer] = {"alpaca_eval": write}

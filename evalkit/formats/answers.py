@@ -26,12 +26,13 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from evalkit import jsonl
 from evalkit.csvfile import Sheet, numbered
 from evalkit.errors import BadFile, Fault, Missing, count, did_you_mean
-from evalkit.formats import Given, Imported
+from evalkit.formats import Given, Imported, Writer
 from evalkit.records import Answer, Question, short_hash
 from evalkit.surrogates import half_characters, mended
 
 BANK: str | None = None
 TAKES_MODEL = True
+WRITES: Mapping[str, Writer] = {}
 
 IDS = ("id", "question_id", "question")  # the first that is there counts
 TEXTS = ("answer", "text", "output", "turns")
@@ -130,7 +131,11 @@ def _form(path: Path) -> _Form:
 
 def _text(path: Path) -> str:
     """A file's text; its line ends are those of the system it was saved on, not the answers'."""
-    return jsonl.text(path).replace("\r\n", "\n")
+    return _unix(jsonl.text(path))
+
+
+def _unix(text: str) -> str:
+    return text.replace("\r\n", "\n")
 
 
 # -- text
@@ -208,7 +213,7 @@ def _without_blank_ends(lines: Sequence[str]) -> str:
 
 
 def _from_csv(path: Path, bank: Bank) -> Rows:
-    sheet = Sheet(path, _text(path))
+    sheet = Sheet(path, map(_unix, jsonl.text_lines(path)))
     if not set(IDS) & set(sheet.columns):
         sheet.lacks("id")
     if not set(TEXTS) & set(sheet.columns) and not numbered(sheet.columns, "answer"):

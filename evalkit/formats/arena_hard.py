@@ -24,6 +24,7 @@ from evalkit.formats import (
     Held,
     Imported,
     Theirs,
+    Writer,
     as_lines,
     file_name,
     first_row,
@@ -329,3 +330,6 @@ def _score(review: Review, *, five: bool) -> str | None:
         return "A=B"
     sign = ">>" if five and abs(a - b) == 1 else ">"
     return f"A{sign}B" if a > b else f"B{sign}A"
+
+
+WRITES: Mapping[str, Writer] = {"arena_hard": write}

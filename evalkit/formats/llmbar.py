@@ -2,11 +2,12 @@
 
 Source: princeton-nlp/LLMBar. An item is an instruction with two outputs, of which people preferred
 one; an evaluator saw them in both orders. Outputs are of no named models, so they are called
-`output_1` and `output_2`. A label becomes a vote of `human-llmbar`, so that a judge stands beside people.
+`output_1` and `output_2`. A label becomes a vote of `human-llmbar`, so
+that a judge stands beside people.
 """
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -15,11 +16,12 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from evalkit import jsonl
 from evalkit.errors import BadFile, BadPath, Fault, count
-from evalkit.formats import Given, Imported, Theirs
+from evalkit.formats import Given, Imported, Theirs, Writer
 from evalkit.records import VOTE, Answer, Question, Review, human, short_hash
 
 BANK: str | None = None
 TAKES_MODEL = False
+WRITES: Mapping[str, Writer] = {}
 PROMPT = "llmbar"
 PEOPLE = human("llmbar")
 CATEGORY = "generic"

@@ -23,6 +23,7 @@ from evalkit.formats import (
     Held,
     Imported,
     Theirs,
+    Writer,
     as_lines,
     file_name,
     first_row,
@@ -414,3 +415,6 @@ def _winner(review: Review, model_1: str) -> str:
         return "error"
     one, other = review.scores if review.shown[0] == model_1 else review.scores[::-1]
     return "tie" if one == other else "model_1" if one > other else "model_2"
+
+
+WRITES: Mapping[str, Writer] = {"mt_bench": write}

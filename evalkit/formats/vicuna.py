@@ -11,6 +11,7 @@ importing again adds nothing, and a row that was changed there is a new row here
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -18,7 +19,17 @@ from pydantic import Field, Strict
 
 from evalkit import jsonl
 from evalkit.errors import BadFile, BadPath, Fault, count
-from evalkit.formats import Exported, Given, Held, Imported, Theirs, as_lines, file_name, refuse
+from evalkit.formats import (
+    Exported,
+    Given,
+    Held,
+    Imported,
+    Theirs,
+    Writer,
+    as_lines,
+    file_name,
+    refuse,
+)
 from evalkit.parsers import Reading, on_scale, pair_scores, scale_flags
 from evalkit.records import Answer, Question, Review, Rung, short_hash
 
@@ -27,11 +38,16 @@ TAKES_MODEL = False
 PROMPT = "vicuna-blog"
 FAILED = ("#ERROR#", "$ERROR$")  # what the tool wrote when a call had failed
 RUBRICS = r"-(generic|default|general|coding|math)$"
+FAIREVAL = re.compile(r"review_(.+)_(?:human\.txt|mec([0-9]+)_bpc([01])\.jsonl?)")
+"""What FairEval calls its files in review/; the rest of its folder is as here."""
+
+QuestionId = int | Annotated[str, Field(min_length=1)]
+TwoScores = Annotated[tuple[float, float], Strict(False)]
 
 
 class _Row(Theirs):
     text: str
-    question_id: int | Annotated[str, Field(min_length=1)]
+    question_id: QuestionId
 
     @property
     def question(self) -> str:
@@ -53,7 +69,7 @@ class _Review(_Row):
     answer1_id: str
     answer2_id: str
     reviewer_id: str | int
-    score: Annotated[tuple[float, float], Strict(False)]
+    score: TwoScores
     metadata: dict[str, Any] = Field(default_factory=dict)
 
 
@@ -61,34 +77,88 @@ Row = TypeVar("Row", bound=_Row)
 Placed = list[tuple[str, Row]]
 
 
+@dataclass(frozen=True)
+class Asked:
+    """question.jsonl and answer/ of a folder: the rows as they stand there."""
+
+    questions: Placed[_Question]
+    files: dict[Path, Placed[_Answer]]
+
+    @property
+    def answers(self) -> Placed[_Answer]:
+        """Of all files."""
+        return [row for rows in self.files.values() for row in rows]
+
+    def loose_ends(self) -> list[Fault]:
+        """What is wrong with rows that are well-formed each."""
+        ids = {row.question for _, row in self.questions}
+        faults = [
+            Fault(where, f"question {row.question} is empty")
+            for where, row in self.questions
+            if not row.text.strip()
+        ]
+        seen: dict[tuple[str, str], str] = {}
+        for where, row in self.answers:
+            if row.question not in ids:
+                faults.append(Fault(where, f"no question {row.question} in question.jsonl"))
+            if (key := (row.question, row.model_id)) in seen:
+                what = f"{row.model_id} answered question {row.question} at {seen[key]} already"
+                faults.append(Fault(where, what))
+            seen.setdefault(key, where)
+        return faults
+
+    def ours(self, given: Given) -> tuple[dict[str, Question], dict[str, Answer], list[str]]:
+        """The questions by their id, the answers by theirs, and what a person should know.
+
+        A model's name is used without its version where that is unambiguous, given the names that
+        the bank knows already; two versions of one name stay apart as `name@version`.
+        """
+        answers = self.answers
+        names = _names({row.model_id for _, row in answers}, given.known)
+        bank = {row.question: _question(row) for _, row in self.questions}
+        said = {
+            row.answer_id: _answer(row, names, bank) for _, row in answers if row.text not in FAILED
+        }
+        failed = len(answers) - len(said)
+        why = f"{failed} failed answers left out ({', '.join(FAILED)}); they are owed"
+        return bank, said, [why] if failed else []
+
+
 def recognises(path: Path) -> bool:
-    """A folder with question.jsonl and answer/."""
+    """A folder with question.jsonl and answer/, and without a file of FairEval in review/."""
+    return is_laid_out(path) and not of_faireval(path)
+
+
+def is_laid_out(path: Path) -> bool:
+    """Whether question.jsonl and answer/ are there."""
     return (path / "question.jsonl").is_file() and (path / "answer").is_dir()
 
 
-def read(path: Path, given: Given) -> Imported:
-    """Read a folder. Raises BadFile with every fault found in any of its files.
+def of_faireval(path: Path) -> dict[Path, re.Match[str]]:
+    """The files in review/ that are called as FairEval's are, by their names' parts."""
+    files = sorted(path.glob("review/*"))
+    return {file: name for file in files if (name := FAIREVAL.fullmatch(file.name))}
 
-    A model's name is used without its version where that is unambiguous, given the names that the
-    bank knows already; two versions of one name stay apart as `name@version`.
-    """
+
+def review_files(path: Path) -> list[Path]:
+    """The *.jsonl files in review/ and below it, without FairEval's."""
+    theirs = of_faireval(path)
+    return [file for file in jsonl.files(path / "review", below=True) if file not in theirs]
+
+
+def read(path: Path, given: Given) -> Imported:
+    """Read a folder. Raises BadFile with every fault found in any of its files."""
     if not path.is_dir():
         raise BadPath(f"{path}: expected a folder with question.jsonl, answer/ and review/")
     faults: list[Fault] = []
-    questions = _read([path / "question.jsonl"], _Question, "question", faults)
-    answers = _read(jsonl.files(path / "answer"), _Answer, "answer_id", faults)
-    reviews = _read(jsonl.files(path / "review", below=True), _Review, "review_id", faults)
-    refuse(path / "question.jsonl", faults, questions)
-    _refuse_loose_ends(questions, answers, reviews)
+    asked = look(path, faults)
+    reviews = _read(review_files(path), _Review, faults)
+    faults.extend(jsonl.doubled(reviews, "review_id"))
+    refuse(path / "question.jsonl", faults, asked.questions)
+    if loose := [*asked.loose_ends(), *_loose_ends(reviews, asked)]:
+        raise BadFile(loose)
 
-    told: list[str] = []
-    names = _names({answer.model_id for _, answer in answers}, given.known)
-    bank = {row.question: _question(row) for _, row in questions}
-    said = {
-        row.answer_id: _answer(row, names, bank) for _, row in answers if row.text not in FAILED
-    }
-    if failed := len(answers) - len(said):
-        told.append(f"{failed} failed answers left out ({', '.join(FAILED)}); they are owed")
+    bank, said, told = asked.ours(given)
     judged = [
         (where, row) for where, row in reviews if {row.answer1_id, row.answer2_id} <= set(said)
     ]
@@ -98,35 +168,29 @@ def read(path: Path, given: Given) -> Imported:
     return Imported(list(bank.values()), [*said.values(), *made], told + about)
 
 
-def _read(files: Iterable[Path], model: type[Row], unique: str, faults: list[Fault]) -> Placed[Row]:
+def look(path: Path, faults: list[Fault]) -> Asked:
+    """Read question.jsonl and answer/; what is wrong goes to `faults`."""
+    questions = _read([path / "question.jsonl"], _Question, faults)
+    faults.extend(jsonl.doubled(questions, "question"))
+    files = {file: _read([file], _Answer, faults) for file in jsonl.files(path / "answer")}
+    asked = Asked(questions, files)
+    faults.extend(jsonl.doubled(asked.answers, "answer_id"))
+    return asked
+
+
+def _read(files: Iterable[Path], model: type[Row], faults: list[Fault]) -> Placed[Row]:
     """All rows of some files, with where each stands; what is wrong goes to `faults`."""
     rows: Placed[Row] = []
     for file in files:
         found = jsonl.records(file, model)
         faults.extend(found.faults)
         rows.extend(found.rows)
-    faults.extend(jsonl.doubled(rows, unique))
     return rows
 
 
-def _refuse_loose_ends(
-    questions: Placed[_Question], answers: Placed[_Answer], reviews: Placed[_Review]
-) -> None:
-    ids = {row.question for _, row in questions}
-    answered = {row.answer_id: row.question for _, row in answers}
-    faults = [
-        Fault(where, f"question {row.question} is empty")
-        for where, row in questions
-        if not row.text.strip()
-    ]
-    seen: dict[tuple[str, str], str] = {}
-    for where, row in answers:
-        if row.question not in ids:
-            faults.append(Fault(where, f"no question {row.question} in question.jsonl"))
-        if (key := (row.question, row.model_id)) in seen:
-            what = f"{row.model_id} answered question {row.question} at {seen[key]} already"
-            faults.append(Fault(where, what))
-        seen.setdefault(key, where)
+def _loose_ends(reviews: Placed[_Review], asked: Asked) -> list[Fault]:
+    answered = {row.answer_id: row.question for _, row in asked.answers}
+    faults = []
     for where, review in reviews:
         for answer in (review.answer1_id, review.answer2_id):
             if answer not in answered:
@@ -134,8 +198,7 @@ def _refuse_loose_ends(
             elif answered[answer] != review.question:
                 what = f"answer '{answer}' is to question {answered[answer]}, not {review.question}"
                 faults.append(Fault(where, what))
-    if faults:
-        raise BadFile(faults)
+    return faults
 
 
 def _names(versions: set[str], known: Mapping[str, str | None]) -> dict[str, str]:
@@ -192,7 +255,7 @@ def _reviews(
             says = "{:g} {:g}".format(*reading.scores) if reading.scores else reading.unreadable
             which = f"{where}: question {row.question}"
             differ.append(f"{which}: given {given}, the text says: {says}; the given one is kept")
-    return reviews, [_how_read(reviews), *differ] if reviews else []
+    return reviews, [how_read(reviews), *differ] if reviews else []
 
 
 def _judge(reviewer: str | int) -> str:
@@ -227,7 +290,8 @@ def _review(row: _Review, judge: str, shown: tuple[Answer, Answer], reading: Rea
     )
 
 
-def _how_read(reviews: list[Review]) -> str:
+def how_read(reviews: Iterable[Review]) -> str:
+    """How many scores were read on which rung, in one sentence."""
     rungs = Counter(review.rung for review in reviews)
     text = f"scores read from the text: {rungs['strict']} strictly, {rungs['tolerant']} tolerantly"
     if rungs["given"]:
@@ -288,3 +352,6 @@ def _answer_row(answer: Answer) -> dict[str, Any]:
 def _given(row: Question | Answer | Review, own: dict[str, Any], text: str) -> dict[str, Any]:
     """A row of that tool: what came from it, else `own`."""
     return {**row.extra.get("vicuna", own), "text": text}
+
+
+WRITES: Mapping[str, Writer] = {"vicuna": write}

@@ -21,6 +21,9 @@ _ENDS = r"[\s)\].,;]*"
 
 _STRICT = re.compile(rf"^[\s(\[]*{_NUMBER}{_GAP}{_NUMBER}{_ENDS}$")
 _COMMAS = re.compile(r"^[\s(\[]*(\d{1,2}(?:,\d)?)(?:[ ];?[ ]?|;[ ]?)(\d{1,2}(?:,\d)?)[\s)\].]*$")
+_SCORE_OF = re.compile(
+    rf"^[ ]?score of (?:the )?assistant (?:(1)|2)[ ]?:[ ]?{_NUMBER}{_ENDS}$", re.IGNORECASE
+)
 _FINAL_PAIR = re.compile(
     r"(?:\b(?:finally|final|overall|total)\b|最终|最后|总分|总体)"
     rf"[^\d\n]{{0,40}}?{_NUMBER}{_GAP}{_NUMBER}(?={_ENDS}(?:$|\n))",
@@ -100,8 +103,8 @@ def pair_scores(reply: str, shown: Iterable[str] = ()) -> Reading:
         return _of_object(whole, ("first", "second"))
     text = plain(text)
     seen = Shown(shown)
-    strict = list(_lines_of_two(text))
-    own = [match for match in strict if not seen.has_line(match.text)]
+    strict = list(_whole_lines(text))
+    own = [match for match in strict if not all(map(seen.has_line, match.text.split("\n")))]
     ladder: list[tuple[Rung, list[_Match]]] = [("strict", own)]
     for grammar in _PAIR_IN_PROSE:
         found = [match for match in grammar(text) if not seen.has(match.text)]
@@ -188,9 +191,17 @@ def _match(text: str, *numbers: tuple[str, str | None]) -> Iterator[_Match]:
         yield _Match(text, *scaled)
 
 
-def _lines_of_two(text: str) -> Iterator[_Match]:
+def _whole_lines(text: str) -> Iterator[_Match]:
+    """Two scores on a line, or `Score of the Assistant 1: 8` and the same of 2 right below it."""
+    first: re.Match[str] | None = None
     for line in text.split("\n"):
-        if found := _STRICT.match(line):
+        one, first = first, None
+        if label := _SCORE_OF.match(line):
+            if label[1]:
+                first = label
+            elif one:
+                yield from _match(f"{one[0]}\n{line}", (one[2], one[3]), (label[2], label[3]))
+        elif found := _STRICT.match(line):
             yield from _match(line, (found[1], found[2]), (found[3], found[4]))
         elif (found := _COMMAS.match(line)) and "," in found[1] + found[2]:
             both = found[1].replace(",", "."), found[2].replace(",", ".")
