@@ -11,12 +11,13 @@ import numpy as np
 import pandas as pd
 import pytest
 from conftest import published
+from scipy.special import stdtrit
 
-from evalkit.records import Answer, Question, Review, place, short_hash
-from evalkit.stats import agreement, report_card
+from evalkit.records import VOTE, Answer, Question, Review, human, place, short_hash
+from evalkit.stats import agreement, calibration, report_card
 from evalkit.stats.battles import COLUMNS, battles
 from evalkit.stats.detectors import detectors
-from evalkit.stats.intervals import mean, mean_outcome
+from evalkit.stats.intervals import mean_outcome
 from evalkit.stats.length_control import length_controlled
 from evalkit.stats.rates import pairs
 from evalkit.stats.sequential import decide
@@ -196,9 +197,54 @@ def test_agreement_with_people_on_llmbar(llmbar):
     rate = mean_outcome(both["outcome"].to_numpy())
     assert 100 * rate.value == pytest.approx(48.5, abs=0.05)
     assert 100 * people.mean() == pytest.approx(37.9, abs=0.05)
-    bias = mean((both["outcome"] - both["truth"]).to_numpy())
-    assert 100 * bias.value == pytest.approx(10.6, abs=0.05)
-    assert 100 * (bias.high - bias.value) == pytest.approx(10.5, abs=0.3)
+
+
+def votes(people, labelled):
+    """What people said of some items."""
+    return [
+        Review(
+            question=str(number), judge=human("llmbar"), prompt=VOTE, shown=("one", "two"),
+            answers=tuple(map(short_hash, ("one", "two"))), text="", asked="0", order_known=False,
+            scores=(1 - people[number], people[number]),
+        )
+        for number in labelled
+    ]  # fmt: skip
+
+
+def test_the_bias_of_gpt_4_on_llmbar(llmbar):
+    reviews, people = llmbar
+    table = battles([*reviews, *votes(people, range(66))], {str(n): "all" for n in range(66)})
+    (row,) = calibration.calibration(table).to_dict("records")
+    assert (row["judge"], row["b"], row["labels"], row["enough"]) == ("gpt-4", "two", 66, True)
+    assert 100 * row["win_rate_b"] == pytest.approx(48.5, abs=0.05)
+    assert 100 * row["win_rate_b_people"] == pytest.approx(37.9, abs=0.05)
+    assert 100 * row["bias"] == pytest.approx(10.6, abs=0.05)
+    half = 100 * (row["bias_high"] - row["bias_low"]) / 2
+    assert half / stdtrit(65, 0.975) * 1.96 == pytest.approx(10.5, abs=0.05)  # +- 10.7 with t
+    assert row["lam"] == 0 and row["win_rate_b_calibrated"] == row["win_rate_b_people"]
+    (beside,) = calibration.with_people(table).to_dict("records")
+    assert beside["agreement"] == pytest.approx(0.727, abs=5e-4)
+
+
+def test_gpt_4_on_llmbar_with_labels_on_30_items_is_nearer_to_people(llmbar):
+    """30 of 66 items, drawn 200 times: the intervals hold what people said of all 66."""
+    reviews, people = llmbar
+    judged = battles(reviews, {str(n): "all" for n in range(66)}).groupby("question")["outcome"]
+    judge = judged.mean().rename(int).sort_index().to_numpy()
+    dice = np.random.default_rng(66)
+    rows = []
+    for _ in range(200):
+        at = dice.permutation(66)
+        some, rest = at[:30], at[30:]
+        own = calibration.Labelled(people[some], judge[some], judge[rest])
+        found = calibration.calibrated(own, calibration.slope([own])).rate
+        alone = mean_outcome(people[some])
+        rows.append((found.value, found.low, found.high, alone.high - alone.low))
+    value, low, high, of_labels = np.array(rows).T
+    truth = people.mean()
+    assert np.mean(value) == pytest.approx(truth, abs=0.01)
+    assert np.mean((low <= truth) & (truth <= high)) >= 0.95
+    assert np.mean(high - low) < 0.95 * np.mean(of_labels)
 
 
 def test_the_published_pairs_are_decided_early(vicuna_blog):

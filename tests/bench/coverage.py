@@ -3,7 +3,7 @@
     python tests/bench/coverage.py [RUNS]
 
 RUNS (default 4000) simulated evaluations for each line; a line passes from .925 to .975, an error
-rate at most at .05. The naive way stands beside it, in the same draws. Takes half a minute.
+rate at most at .05. The naive way stands beside it, in the same draws. Takes a minute.
 """
 
 import sys
@@ -12,9 +12,10 @@ import warnings
 import numpy as np
 import pandas as pd
 from scipy.special import expit
-from scipy.stats import ttest_1samp
+from scipy.stats import norm, ttest_1samp
 
 from evalkit.stats.bradley_terry import fit
+from evalkit.stats.calibration import Labelled, calibrated, slope
 from evalkit.stats.eprocess import EProcesses
 from evalkit.stats.intervals import mean_outcome, ratio, stratified_ratio
 from evalkit.stats.length_control import controlled
@@ -150,6 +151,41 @@ def length_control():
         line(f"length-controlled rate, n = {n}, {true:.0%} at equal lengths", held, naive)
 
 
+def calibration():
+    """A judge that favours b, with people's labels on some questions; naive: the judge alone."""
+    for p, r, labels, questions, pairs in (
+        (0.5, 0.66, 40, 400, 1),
+        (0.5, 0.95, 40, 80, 1),
+        (0.5, 0.95, 60, 80, 1),
+        (0.8, 0.66, 20, 80, 1),
+        (0.8, 0.66, 20, 80, 5),
+    ):
+        held, naive = [], []
+        for _ in range(RUNS // pairs):
+            own = [labelled(p, r, labels, questions) for _ in range(pairs)]
+            by = slope(own)
+            for each in own:
+                found = calibrated(each, by).rate
+                judge = mean_outcome(np.append(each.judge, each.rest))
+                held.append(found.low <= p <= found.high)
+                naive.append(judge.low <= p <= judge.high)
+        kind = f"calibrated, {labels} labels of {questions}, p = {p}, r = {r}"
+        line(kind + (f", {pairs} pairs" if pairs > 1 else ""), held, naive)
+
+
+def labelled(p, r, labels, questions):
+    """A pair's outcomes: people's mean is p, the judge's .12 more, latently correlated by r."""
+    one, other = dice.standard_normal((2, questions))
+    people = verdicts(one, p)
+    judge = verdicts(r * one + (1 - r * r) ** 0.5 * other, p + 0.12)
+    return Labelled(people[:labels], judge[:labels], judge[labels:])
+
+
+def verdicts(latent, p):
+    """Outcomes 0, .5 (one in ten), 1, of mean p."""
+    return np.searchsorted(norm.ppf([0.95 - p, 1.05 - p]), latent) / 2
+
+
 def type_one():
     """A look after every question, of 200, where A and B are equal; naive: a t-test each time."""
     nulls = {
@@ -186,7 +222,7 @@ def flipped():
 
 def main():
     print(f"{RUNS} runs a line{'':46}{'found':>8}{'naive':>9}")
-    for part in (win_rates, relative_scores, bradley_terry, length_control, type_one):
+    for part in (win_rates, relative_scores, bradley_terry, length_control, calibration, type_one):
         part()
     print("all where they must be" if all(shown) else f"{shown.count(False)} outside")
 
