@@ -20,6 +20,7 @@ from evalkit.cli.models import models
 from evalkit.cli.questions import questions
 from evalkit.cli.report import report
 from evalkit.cli.verb import Verbs, say
+from evalkit.cli.vote import vote
 from evalkit.cli.weights import weights
 from evalkit.errors import EvalkitError, did_you_mean, reason
 
@@ -32,10 +33,10 @@ evalkit {version}: a strong model as the judge between chatbots, with error bars
   3  evalkit report --open                          one page with the verdict
 
   questions  80 of our own; check, generate, ...    models  whom it can ask; does it fit
-  answer     ask chatbots; resumes                  import  other tools' data; export  to them
+  answer     ask chatbots; chat  with one of them   import  other tools' data; export  to them
   judge      compare answers; price first, resumes  run     all of it from one file
   report     tables, charts, one page               compare two models, every number
-  chat       talk to one of them                    weights base + delta = checkpoint
+  vote       you judge, blind: is the judge right?  weights base + delta = checkpoint
 Files lie in the current folder, or where -C says. evalkit VERB --help: what a verb takes."""
 
 
@@ -53,7 +54,8 @@ def verbs(ctx: click.Context) -> None:
 
 
 for each in (
-    answer, chat, compare, demo, export, import_, judge, models, questions, report, run_, weights,
+    answer, chat, compare, demo, export, import_, judge, models, questions, report, run_, vote,
+    weights,
 ):  # fmt: skip
     verbs.add_command(each)
 

@@ -208,7 +208,8 @@ def standing(
 
     `answers`: all of them. A review counts while its question, its answers and its prompt are as
     they were, or the first turns of its answers, where it says that it is of those. Of one showing
-    the last such row counts, and those before it are neither.
+    the last such row counts, and those before it are neither; of a person on one pair of answers
+    the last vote, and none where that was taken back.
     """
     bank = {question.id: question for question in questions}
     answers = list(answers)
@@ -234,8 +235,11 @@ def standing(
                 stale.append(row)
                 continue
         place = row.asked if row.prompt_hash is None else row.answers
-        found[(*row.key[:4], row.canary, row.sample, place)] = row
-    return list(found.values()), stale
+        if row.is_vote:
+            found[(*row.key[:3], frozenset(row.shown), row.sample)] = row
+        else:
+            found[(*row.key[:4], row.canary, row.sample, place)] = row
+    return [row for row in found.values() if row.scores or not row.is_vote], stale
 
 
 Hashes = dict[tuple[str, str, int | None], set[str]]

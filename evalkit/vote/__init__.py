@@ -1,0 +1,1 @@
+"""A person as the judge: two answers without names, and which is better."""

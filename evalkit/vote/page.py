@@ -1,0 +1,67 @@
+"""One pair of answers as HTML: nothing in it names a model, and nothing in it can run.
+
+Answers are Markdown that goes through the sanitizer of the report. The policy allows the page's own
+style sheet and script, by their hashes, and forms that lead back here.
+"""
+
+import base64
+import hashlib
+from functools import cache
+from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
+from markupsafe import Markup
+
+from evalkit.escape import visible
+from evalkit.report.markup import html
+from evalkit.vote.ballot import LONGEST_NOTE, Session
+
+TEMPLATES = Path(__file__).parent / "templates"
+
+
+def page(session: Session) -> str:
+    """What a person sees now: two answers, or that all is done."""
+    showing = session.next
+    turns = []
+    if showing is not None:
+        for number, asked in enumerate(showing.question.turns):
+            said = [Markup(html(texts[number])) for texts in showing.answers]
+            turns.append((visible(asked), said))
+    return _template().render(
+        session=session,
+        turns=turns,
+        css=Markup(_source("vote.css")),
+        script=Markup(_source("vote.js")),
+        longest=LONGEST_NOTE,
+    )
+
+
+@cache
+def policy() -> str:
+    """What the page may do: the value of Content-Security-Policy."""
+    return (
+        f"default-src 'none'; script-src {_allowed('vote.js')}; style-src {_allowed('vote.css')}; "
+        "base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
+    )
+
+
+@cache
+def _source(name: str) -> str:
+    return (TEMPLATES / name).read_text("utf-8")
+
+
+def _allowed(name: str) -> str:
+    digest = hashlib.sha256(_source(name).encode()).digest()
+    return f"'sha256-{base64.b64encode(digest).decode()}'"
+
+
+@cache
+def _template() -> Template:
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template("vote.html.j2")

@@ -1,0 +1,23 @@
+// Keys for what the buttons do. Without this script the page works by its buttons.
+"use strict";
+addEventListener("keydown", event => {
+  if (event.ctrlKey || event.metaKey || event.altKey || event.repeat) return;
+  const field = event.target.closest("input");
+  if (field && event.key === "Escape") field.blur();
+  if (field && event.key === "Enter") event.preventDefault();  // it would be a vote for the first
+  if (field) return;
+  const wanted = document.querySelector(`[data-key="${CSS.escape(event.key)}"]`);
+  if (!wanted || wanted.disabled) return;
+  event.preventDefault();
+  if (wanted.matches("input")) wanted.focus();
+  else wanted.click();
+});
+// A second press before the next page is here must not be a second vote.
+let sent = false;
+addEventListener("submit", event => {
+  if (sent) event.preventDefault();
+  sent = true;
+});
+addEventListener("pageshow", event => {
+  if (event.persisted) location.reload();
+});
