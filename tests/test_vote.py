@@ -448,7 +448,9 @@ def test_ten_votes_by_keyboard_undo_reload_and_two_voters(bank, browser):
             tab.wait_for_selector("text=1 left for later")
             tab.keyboard.press("n")
             tab.keyboard.type("120us note")
-            tab.keyboard.press("Enter")
+            tab.keyboard.press("Enter")  # no vote
+            tab.wait_for_timeout(200)
+            assert tab.get_by_label("Note").input_value() == "120us note"
             tab.keyboard.press("Escape")
             for n in range(4, 10):
                 tab.keyboard.press("1")

@@ -98,7 +98,6 @@ class Session:
         in_order = [*voted, *(each for each in known if each not in self._votes)]
         self._wanted = {each: known[each] for each in in_order[: choice.most]}
         self._skipped: list[Place] = []
-        self._back: Place | None = None
 
     @property
     def turn(self) -> int:
@@ -129,8 +128,6 @@ class Session:
     def next(self) -> Showing | None:
         """What to show now; what was skipped comes again at the end. None: all is done."""
         open_ = [each for each in self._wanted if each not in self._votes]
-        if self._back in open_:
-            return self._wanted[self._back]
         last = {each: number for number, each in enumerate(self._skipped)}
         now = min(open_, key=lambda each: last.get(each, -1), default=None)
         return None if now is None else self._wanted[now]
@@ -157,7 +154,6 @@ class Session:
         """Leave what is shown now for later."""
         if (showing := self.next) is not None:
             self._skipped.append(place(showing))
-            self._back = None
 
     def undo(self) -> None:
         """Take the last vote back; what it was on is shown again."""
@@ -167,7 +163,6 @@ class Session:
         asked = self._asked(last.question, last.shown, TAKEN_BACK)
         nothing = {"scores": None, "rung": None, "unreadable": TAKEN_BACK, "text": ""}
         self._add(last.model_copy(update={**nothing, "asked": asked, "time": self._clock()}))
-        self._back = place(last)
 
     def _asked(self, question: str, shown: tuple[str, ...], what: str) -> str:
         """What makes a row another one than all before it."""
@@ -175,7 +170,6 @@ class Session:
 
     def _add(self, row: Review) -> None:
         self._keep(row)
-        self._back = None
         self._rows += 1
         self._votes.pop(place(row), None)
         if row.scores is not None:

@@ -12,12 +12,6 @@ addEventListener("keydown", event => {
   if (wanted.matches("input")) wanted.focus();
   else wanted.click();
 });
-// A second press before the next page is here must not be a second vote.
-let sent = false;
-addEventListener("submit", event => {
-  if (sent) event.preventDefault();
-  sent = true;
-});
 addEventListener("pageshow", event => {
   if (event.persisted) location.reload();
 });
