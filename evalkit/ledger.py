@@ -31,14 +31,18 @@ Kept = TypeVar("Kept")
 Key = TypeVar("Key", bound=Hashable)
 
 
-def write_whole(path: Path, content: str | bytes) -> Path:
-    """Write a file in one step: the old one stays until the new one is complete on disk."""
-    data = content.encode() if isinstance(content, str) else content
+def write_whole(path: Path, content: str | bytes | Iterable[str]) -> Path:
+    """Write a file in one step: the old one stays until the new one is complete on disk.
+
+    A large one may come in pieces, which are not held.
+    """
+    pieces = [content] if isinstance(content, str | bytes) else content
     temporary = path.with_name(f".{os.getpid()}.tmp")  # as short as can be: `path` may be long
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with open(temporary, "wb") as stream:
-            stream.write(data)
+            for piece in pieces:
+                stream.write(piece.encode() if isinstance(piece, str) else piece)
             stream.flush()
             os.fsync(stream.fileno())
         os.replace(temporary, path)

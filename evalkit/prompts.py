@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal
 
 import jinja2
 from jinja2 import StrictUndefined, TemplateError, TemplateSyntaxError, meta, nodes
@@ -130,6 +130,29 @@ class JudgePrompt(Prompt):
         if "fence" not in _names(source):
             raise ValueError("put `{{ fence }}` into the lines around each answer")
         return source
+
+
+class Examples(BaseModel):
+    """Which texts with known labels are shown before one that is to be labelled."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    count: int = Field(0, ge=0)
+    choice: Literal["random", "nearest"] = "random"
+
+
+class ClassifyPrompt(Prompt):
+    """How a chatbot is asked for the label of a text."""
+
+    NAMES: ClassVar[set[str]] = {"examples", "labels", "several", "task", "text"}
+    """What its template may use."""
+
+    template: Template
+    task: str
+    """The question about the text, unless the user has a better one."""
+    examples: Examples = Examples()
+    synonyms: dict[str, list[str]] = {}
+    """What else a label may be called in a reply."""
 
 
 class GeneratePrompt(Prompt):

@@ -79,6 +79,8 @@ class Question(Record):
     """Points that a good answer meets."""
     tests: Texts = ()
     """Python that fails where a turn's reference is wrong; see `evalkit.questions.references`."""
+    label: Texts = ()
+    """Of a text that is to be classified: the right label, or several; none where nobody said."""
     source: str | None = None
     version: str | None = None
 

@@ -12,7 +12,7 @@ _HALF = re.compile("[\ud800-\udfff]")
 def mended(value: Any) -> Any:
     """`value`, and all that a list or dict holds, with each half character replaced by U+FFFD."""
     if isinstance(value, str):
-        return _HALF.sub("\ufffd", value)
+        return value if value.isascii() else _HALF.sub("\ufffd", value)
     if isinstance(value, list):
         return [mended(item) for item in value]
     if isinstance(value, dict):
@@ -22,4 +22,4 @@ def mended(value: Any) -> Any:
 
 def half_characters(text: str) -> int:
     """How many of them a text holds."""
-    return len(_HALF.findall(text))
+    return 0 if text.isascii() else len(_HALF.findall(text))

@@ -18,6 +18,8 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import lru_cache
+from itertools import chain
 from pathlib import Path
 from typing import TypeVar
 from urllib.parse import unquote
@@ -33,7 +35,7 @@ _IN_WHEEL = Path(__file__).parent / "shipped"
 SHIPPED = _IN_WHEEL if _IN_WHEEL.is_dir() else Path(__file__).parent.parent
 """Where what came with evalkit lies: `evalkit/shipped` in a wheel, the checkout in a checkout."""
 
-SHIPPED_BANKS = ("evalkit80", "evalkit80-zh", "sample")
+SHIPPED_BANKS = ("cars-en", "cars-zh", "evalkit80", "evalkit80-zh", "sample")
 """What came: in a checkout other banks may lie there too, and they are its user's own."""
 
 Row = TypeVar("Row", bound=Bought)
@@ -55,6 +57,7 @@ class Added:
         return self.answers.total() + self.reviews.total() - self.new
 
 
+@lru_cache(10_000)  # asked for every row
 def file_stem(name: str) -> str:
     """The file name, without ending, of the thing called `name`.
 
@@ -287,7 +290,7 @@ class Workspace:
             if new and (file := self.bank_file(bank)).exists():
                 self.add_questions(bank, new)
             elif new:
-                write_whole(file, "".join(question.line() + "\n" for question in new))
+                write_whole(file, (question.line() + "\n" for question in new))
             added = sum(writers[self._home(bank, row)[0]].add(row) for row in rows)
         return Added(
             added,
@@ -303,12 +306,11 @@ class Workspace:
             raise BadName(f"'{bank}' cannot be a name: it is that of a file. Leave out .jsonl")
         path = self.bank_file(bank)
         self._refuse_same_file(bank)
-        standing = jsonl.text(path) if path.exists() else ""
-        if standing.startswith("["):
+        if path.exists() and next(jsonl.text_lines(path), "").startswith("["):
             raise BadFile([Fault(str(path), "is one JSON array; write it as lines to add to it")])
-        if standing and not standing.endswith("\n"):
-            standing += "\n"
-        return write_whole(path, standing + "".join(each.line() + "\n" for each in questions))
+        standing = jsonl.text_lines(path) if path.exists() else ()
+        new = (each.line() for each in questions)
+        return write_whole(path, (line.rstrip("\r\n") + "\n" for line in chain(standing, new)))
 
     def repair(self, bank: str) -> None:
         """Move the bad lines of a bank's own ledgers aside, so that the rest can be read."""

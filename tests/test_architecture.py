@@ -15,7 +15,7 @@ FLOORS = {
     8: {"cli"},
     7: {"vote"},
     6: {"questions", "report", "workspace", "runner", "providers", "evaluation", "until"},
-    5: {"ledger", "formats", "stats", "catalog", "judge", "pace"},
+    5: {"ledger", "formats", "stats", "catalog", "judge", "pace", "classify"},
     4: {"prompts", "answer", "weights"},
     3: {"checkpoint", "csvfile", "yamlfile", "keys", "parsers", "price"},
     2: {"jsonl", "chat", "torchfile"},

@@ -318,10 +318,10 @@ def test_05_a_line_that_somebody_is_writing_just_now_is_left_alone(good, evalkit
 def test_05_a_torn_line_in_a_read_only_folder_is_said_and_left(good, closed):
     first, last = (good / ANSWERS).read_bytes().splitlines(keepends=True)
     (good / ANSWERS).write_bytes(first + last[:-9])
-    said = closed("answers/mine", 0o555, "import", "vicuna", "nowhere", "--bank", "mine")
+    said = closed("answers/mine", 0o555, "import", "vicuna", "theirs", "--bank", "mine")
     what = "left there, since it cannot be moved; question q2 is owed"
     assert said[0] == f"{ANSWERS}: last line torn (crash?) -> {what}"
-    assert said[1].startswith("nowhere: ")
+    assert said[-1].startswith("questions/mine.jsonl stands already, with other questions")
 
 
 def test_06_every_bad_line_of_a_ledger_is_named(good, refused):
@@ -640,8 +640,8 @@ def test_12_a_row_of_just_under_ten_megabytes_is_read(good):
 
 def test_13_a_file_that_is_gone(good, refused):
     assert refused("report", "--bank", "mime") == [
-        "no bank 'mime'. Did you mean 'mine'? There is: evalkit80, evalkit80-zh, mine, sample."
-        "  A bank is a file questions/NAME.jsonl"
+        "no bank 'mime'. Did you mean 'mine'? There is: cars-en, cars-zh, evalkit80, evalkit80-zh, "
+        "mine, sample.  A bank is a file questions/NAME.jsonl"
     ]
     assert refused("report", "-C", "nowhere") == ["nowhere: no such folder"]
     missing = "expected a folder with question.jsonl, answer/ and review/"
@@ -693,7 +693,7 @@ def test_13_an_unreadable_file(closed, file, command):
         ("answers", "answers/mine", REPORT),
         ("answers/mine", "answers/mine", REPORT),
         ("reviews/mine", "reviews/mine", REPORT),
-        ("reviews", "reviews/evalkit80", ["report"]),
+        ("reviews", "reviews/cars-en", ["report"]),
         ("theirs", THEIRS, VICUNA),
         ("theirs/answer", "theirs/answer", VICUNA),
         ("theirs/review/dir", "theirs/review/dir", VICUNA),

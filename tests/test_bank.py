@@ -32,6 +32,8 @@ def test_every_shipped_bank_is_clean(evalkit):
     assert (ran.code, ran.out.splitlines(), ran.err) == (
         0,
         [
+            "cars-en: 128 questions, nothing found",
+            "cars-zh: 128 questions, nothing found",
             "evalkit80: 80 questions, nothing found",
             "evalkit80-zh: 80 questions, nothing found",
             "sample: 16 questions, nothing found",

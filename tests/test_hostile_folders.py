@@ -2,6 +2,8 @@
 
 import gzip
 import json
+import subprocess
+import sys
 
 import pytest
 import test_alpaca_import as alpaca
@@ -9,7 +11,7 @@ import test_arena_hard_import as arena
 import test_faireval_import as faireval
 import test_llmbar_import as llmbar
 import test_mt_bench_import as mt_bench
-from conftest import vicuna_folder
+from conftest import read_lines, vicuna_folder
 
 
 def alpaca_folder(folder):
@@ -29,6 +31,15 @@ TOOLS = {
     "llmbar": (llmbar_folder, "GPT/result.json", None),
     "faireval": (faireval.lay_out, faireval.JUDGED, None),
 }
+
+
+# A small process in between: a child's peak is never told as less than what its parent held.
+MEASURED = """
+import json, resource, subprocess, sys
+ran = subprocess.run(sys.argv[1:], capture_output=True, text=True)
+peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
+print(json.dumps([ran.returncode, ran.stderr.splitlines(), peak]))
+"""
 
 
 @pytest.fixture(params=sorted(TOOLS))
@@ -95,6 +106,37 @@ def test_a_row_of_11_megabytes(evalkit, theirs, tmp_path):
     text = json.dumps(row | {"long": "x" * 11_000_000})
     file.write_text(f"[{text}]" if rows else text)
     assert "a row of more than 10 MB" in refused(evalkit, tmp_path, tool, folder)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="memory is measured as Linux does it")
+def test_a_line_of_200_megabytes_is_never_held(theirs, tmp_path, tmp_path_factory):
+    """Where a file is one JSON array, all of it may be one line; there an item is as long."""
+    tool, folder, file = theirs
+
+    def measured(workspace):
+        ran = [sys.executable, "-m", "evalkit", "import", tool, folder, "--bank", "new"]
+        command = [sys.executable, "-c", MEASURED, *ran]
+        done = subprocess.run(command, cwd=workspace, capture_output=True, timeout=60, check=True)
+        return json.loads(done.stdout)
+
+    code, _, usual = measured(tmp_path_factory.mktemp("usual"))
+    assert code == 0
+    before, after = ("[", "]") if file.suffix == ".json" else ("", "")
+    row = json.dumps(json.loads(file.read_text())[0] if before else read_lines(file)[0])
+    try:
+        with file.open("w") as stream:
+            stream.write(f'{before}{row[:-1]}, "long": "')
+            for _ in range(200):
+                stream.write("x" * 1_000_000)
+            stream.write(f'"}}{after}')
+        code, (line,), peak = measured(tmp_path)
+    finally:
+        file.unlink()
+    assert code == 2
+    assert str(file) in line
+    assert line.endswith("a row of more than 10 MB")
+    assert list(tmp_path.iterdir()) == []
+    assert peak - usual < 60, (usual, peak)
 
 
 @pytest.mark.parametrize("tool", [name for name, made in TOOLS.items() if made[2]])

@@ -1,4 +1,4 @@
-"""Questions, answers, reviews and labels as plain tables: what is written is read again as it was,
+"""Questions, answers, reviews and votes as plain tables: what is written is read again as it was,
 and strangers' tables are read by the columns that the README states."""
 
 import csv
@@ -7,7 +7,9 @@ import os
 import random
 import subprocess
 import sys
+from datetime import UTC, datetime
 
+import pyarrow.parquet
 import pytest
 from conftest import answer, question, review, write_lines
 
@@ -55,7 +57,7 @@ def held(seed):
         Question(
             id=f"q{n}{text(0)}", category=said(), turns=(said(), *several()), source=maybe(said()),
             language=draw.choice(["en", "zh"]), reference=several(), version=maybe(said()),
-            checklist=several(), tests=several(), extra=extra(),
+            checklist=several(), tests=several(), label=several(), extra=extra(),
         )
         for n in range(3)
     ]  # fmt: skip
@@ -116,7 +118,7 @@ def test_every_field_of_a_record_has_a_column():
         left = set(each.record.model_fields) - there
         assert left == {
             "questions": set(), "answers": set(), "reviews": {"canary", "right"},
-            "labels": {"canary", "right", "prompt"},
+            "votes": {"canary", "right", "prompt"},
         }[each.name]  # fmt: skip
 
 
@@ -144,7 +146,7 @@ def put(folder, name, text):
     return folder / name
 
 
-LABELS = {
+VOTES = {
     "csv": "question,voter,model_1,model_2,winner,why\nq1,ann,b,a,1,short\nq2,ann,a,b,TIE,\n"
     "q1,bob,a,b,b,\n",
     "jsonl": '{"question":"q1","voter":"ann","models":["b","a"],"winner":1,"why":"short"}\n'
@@ -153,9 +155,9 @@ LABELS = {
 }
 
 
-@pytest.mark.parametrize("ending", LABELS)
+@pytest.mark.parametrize("ending", VOTES)
 def test_a_strangers_labels_become_votes(evalkit, bank, ending):
-    file = put(bank, f"theirs.{ending}", LABELS[ending])
+    file = put(bank, f"theirs.{ending}", VOTES[ending])
     ran = evalkit("import", file, "--bank", "mine")
     assert (ran.code, ran.lines[0]) == (0, "these are files of table"), ran.err
     assert ran.out == "mine: 3 reviews by human-ann, human-bob\n"
@@ -173,9 +175,20 @@ def test_a_strangers_labels_become_votes(evalkit, bank, ending):
     again = evalkit("import", file, "--bank", "mine")
     assert again.out.endswith("; 3 rows were here already\n")
     told = json.loads(evalkit("report", "--bank", "mine", "--json", "--baseline", "a").out)
-    assert {row["judge"]: row["win_rate_b"] for row in told["pairs"]} == {
-        "human-ann": 0.75, "human-bob": 1,
-    }  # fmt: skip
+    assert [(row["judge"], row["questions"], row["win_rate_b"]) for row in told["pairs"]] == [
+        ("people", 2, 0.75)
+    ]
+    assert [(row["voter"], row["votes"]) for row in told["voters"]] == [("ann", 2), ("bob", 1)]
+
+
+def test_a_vote_is_on_the_first_sample_of_an_answer(evalkit, bank):
+    text = "question,model,answer_1,sample\nq1,c,first,0\nq1,c,second,1\n"
+    put(bank, "said.csv", text)
+    assert evalkit("import", "table", bank / "said.csv", "--bank", "mine").code == 0
+    put(bank, "votes.csv", "question,voter,model_1,model_2,winner\nq1,ann,a,c,2\n")
+    assert evalkit("import", "table", bank / "votes.csv", "--bank", "mine").code == 0
+    (vote,) = rows(bank, "reviews")
+    assert vote["answers"][1] == Answer(question="", model="", asked="", turns=("first",)).hash
 
 
 def test_a_strangers_reviews_in_both_orders(evalkit, bank):
@@ -209,11 +222,19 @@ def test_all_four_tables_in_one_folder(evalkit, tmp_path):
         for model in "ab" for id_, said in (("q1", ["1", "2"]), (7, ["so"]))
     ))  # fmt: skip
     put(theirs, "reviews.csv", "question,judge,model_1,model_2,winner\n7,gpt,a,b,tie\n")
-    put(theirs, "labels.csv", "question,voter,model_1,model_2,winner\n7,ann,a,b,2\n")
+    put(theirs, "votes.csv", "question,voter,model_1,model_2,winner\n7,ann,a,b,2\n")
     ran = evalkit("import", theirs, "--bank", "mine")
     assert ran.code == 0, ran.err
     assert ran.out == "mine: 2 questions, 4 answers (a, b), 2 reviews by gpt, human-ann\n"
     assert evalkit("import", theirs, "--bank", "mine").out.endswith("6 rows were here already\n")
+
+
+def test_what_has_no_column_is_kept_beside_what_was_kept_before(evalkit, bank):
+    file = put(bank, "said.csv", 'question,model,answer_1,extra,mood\nq1,c,x,"{""a"": 1}",calm\n')
+    assert evalkit("import", "table", file, "--bank", "mine").code == 0
+    assert [row["extra"] for row in rows(bank, "answers") if "extra" in row] == [
+        {"a": 1, "mood": "calm"}
+    ]
 
 
 def test_the_same_answers_by_hand_and_as_a_table_are_the_same_rows(evalkit, bank):
@@ -285,6 +306,21 @@ def test_parquet_that_is_none(evalkit, bank, content):
     )  # fmt: skip
 
 
+def test_parquet_with_a_column_that_json_has_no_word_for(evalkit, bank):
+    when = datetime(2026, 1, 2, tzinfo=UTC)
+    rows_ = [{"question": "q1", "model": "c", "answers": ["x"], "when": when}]
+    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows_), bank / "said.parquet")
+    ran = evalkit("import", "table", bank / "said.parquet", "--bank", "mine")
+    assert ran.code == 2
+    assert ran.lines[-1].endswith(
+        "said.parquet: row 1: 'when' holds what JSON has no word for: datetime"
+    )
+    with_text = [{**rows_[0], "when": "today"}]
+    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(with_text), bank / "said.parquet")
+    assert evalkit("import", "table", bank / "said.parquet", "--bank", "mine").code == 0
+    assert {"when": "today"} in [row.get("extra") for row in rows(bank, "answers")]
+
+
 def test_an_answer_longer_than_a_cell_of_python(evalkit, bank):
     long = "word " * 100_000
     file = put(bank, "said.csv", f'question,model,answer_1\nq1,c,"{long}"\n')
@@ -321,8 +357,8 @@ def test_datasets_reads_the_folder(evalkit, bank):
     )  # fmt: skip
     assert ran.returncode == 0, ran.stderr
     found = json.loads(ran.stdout)
-    assert sorted(found) == ["answers", "labels", "questions", "reviews"]
+    assert sorted(found) == ["answers", "questions", "reviews", "votes"]
     assert [row["turns"] for row in found["questions"]][1] == ["One?", "Two?"]
     assert [row["scores"] for row in found["reviews"]] == [[9, 4], None]
-    assert [(row["voter"], row["winner"]) for row in found["labels"]] == [("ann", "1")]
+    assert [(row["voter"], row["winner"]) for row in found["votes"]] == [("ann", "1")]
     assert "| `winner` | 1, 2, tie" in (bank / "out" / "README.md").read_text()

@@ -508,6 +508,18 @@ def test_nothing_in_an_answer_runs_or_leaves(tmp_path, browser):
         tab.close()
 
 
+def test_in_chinese(bank):
+    with voting(bank, "--voter", "ann", "--lang", "zh", "--n", 1) as (_, links):
+        text = httpx.get(links["ann"]).text
+        done = press(links["ann"], text, vote="1")
+    for html in (text, done):
+        assert '<html lang="zh">' in html
+        said = re.sub(r"<(style|script).*?</\1>|<[^>]+>|zebra|quagga", "", html, flags=re.DOTALL)
+        data = {"evalkit", "vote", "report", "ann", "What", "One", "And", "two", "says", "and"}
+        assert set(re.findall(r"[A-Za-z]{3,}", said)) <= data
+    assert "第一个更好" in text and "谢谢" in done
+
+
 def test_it_can_be_read_by_everybody(bank, browser):
     from axe_playwright_python.sync_playwright import Axe
 

@@ -73,6 +73,8 @@ def test_the_banks_and_their_tools_from_an_empty_folder(installed, tmp_path):
     assert (done.returncode, done.stdout.splitlines()) == (
         0,
         [
+            "cars-en: 128 questions, nothing found",
+            "cars-zh: 128 questions, nothing found",
             "evalkit80: 80 questions, nothing found",
             "evalkit80-zh: 80 questions, nothing found",
             "sample: 16 questions, nothing found",

@@ -142,13 +142,18 @@ def ask(
     return calls.carry_out(job, given, workspace, catalog, limits)
 
 
-def plans_of(workspace: "Workspace", wanted: Wanted) -> "Callable[[], list[Plan]]":
-    """What makes the plan of each model, from the rows that are there then."""
+def plans_of(
+    workspace: "Workspace", wanted: Wanted, usual: float = USUAL
+) -> "Callable[[], list[Plan]]":
+    """What makes the plan of each model, from the rows that are there then.
+
+    `usual`: tokens of an answer.
+    """
     ledgers = workspace.answer_ledgers(wanted.bank, [model.name for model in wanted.models])
 
     def planned() -> "list[Plan]":
         return [
-            calls.plan(model, ledgers[model.name], _asking(wanted, model), lambda _: (USUAL, 1.0))
+            calls.plan(model, ledgers[model.name], _asking(wanted, model), lambda _: (usual, 1.0))
             for model in wanted.models
         ]
 

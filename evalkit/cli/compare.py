@@ -18,7 +18,8 @@ from evalkit.errors import Missing, Unknown
 from evalkit.escape import visible
 
 TABLES = (
-    "pairs", "pooled", "decisions", "length_controlled", "differences", "by_category", "judge_card",
+    "pairs", "calibration", "pooled", "decisions", "length_controlled", "differences",
+    "by_category", "judge_card", "with_people",
 )  # fmt: skip
 """What --json tells, of `evalkit.report.schema.Results`."""
 

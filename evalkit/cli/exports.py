@@ -43,7 +43,7 @@ def export(
     (results/MODEL/model_outputs.json, results/MODEL/JUDGE/annotations.json), mt_bench
     (question.jsonl, model_answer/, model_judgment/, as its show_result reads them), arena_hard
     (the same folders, in the layout of 2025); or csv, jsonl, parquet (a table each of questions,
-    answers, reviews, labels; import table reads them), hf (a folder for datasets.load_dataset).
+    answers, reviews, votes; import table reads them), hf (a folder for datasets.load_dataset).
     Rows that came from that tool are given back with all
     that they held there. What it has no place for is told.
     """

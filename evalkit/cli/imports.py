@@ -1,5 +1,6 @@
 """evalkit import: other tools' questions, answers and reviews, and answers collected by hand."""
 
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,7 +21,8 @@ from evalkit.cli.verb import (
 from evalkit.errors import BadPath, Missing, count
 
 if TYPE_CHECKING:
-    from evalkit.formats import Format, Imported
+    from evalkit.formats import Imported
+    from evalkit.records import Question
     from evalkit.workspace import Added, Workspace
 
 
@@ -28,6 +30,10 @@ if TYPE_CHECKING:
 @click.argument("source", nargs=-1, required=True, metavar="[TOOL] PATH")
 @click.option("--bank", help="The bank's name; default: the tool's own name for it.")
 @click.option("--model", metavar="NAME", help="Whose answers these are; with answers only.")
+@click.option(
+    "--text-column", metavar="NAME", help="Of labels: where the text stands; default: text."
+)
+@click.option("--label-column", metavar="NAME", help="Where its label does; default: label.")
 @on_bought_rows
 @on_a_workspace
 def import_(
@@ -35,6 +41,8 @@ def import_(
     source: tuple[str, ...],
     bank: str | None,
     model: str | None,
+    text_column: str | None,
+    label_column: str | None,
     category_default: str | None,
     repair: bool,
 ) -> None:
@@ -45,13 +53,14 @@ def import_(
     (question.jsonl, model_answer/, reference_answer/, model_judgment/), arena_hard (the same
     folders, in either layout), llmbar (dataset.json and result.json), faireval (vicuna's folders,
     with review_A_B_human.txt or review_A_B_JUDGE_mecN_bpcN.json in review/), table (questions,
-    answers, reviews or labels as CSV, JSON lines or Parquet), answers (what a model said, collected
-    by hand). Left out, it is told by the names of the files. Nothing is written before everything
-    has been read and checked; importing again adds nothing twice.
+    answers, reviews or votes as CSV, JSON lines or Parquet), answers (what a model said, collected
+    by hand), labels (texts to be classified, with their labels). Left out, it is told by the names
+    of the files. Nothing is written before everything has been read and checked; importing again
+    adds nothing twice.
 
     A table has the columns id, category, turn_1, turn_2; question, model, answer_1; question,
     judge, model_1, model_2, score_1, score_2; or question, voter, model_1, model_2, winner. It is
-    a file, or a folder with questions.csv, answers.csv, reviews.csv, labels.csv.
+    a file, or a folder with questions.csv, answers.csv, reviews.csv, votes.csv.
 
     Answers by hand are to a --bank that is here already, and by one --model. As text: a line '# ID'
     with a question's id begins each answer, a line '--- turn 2 ---' the one to its second turn. As
@@ -59,6 +68,7 @@ def import_(
     answer or a list of turns. CSV and JSON may name the model themselves.
     """
     from evalkit import formats
+    from evalkit.formats import Given
 
     tool, path = _named(source)
     workspace = open_workspace(given.folder)
@@ -66,13 +76,16 @@ def import_(
     bank = form.BANK if bank is None else bank
     if bank is None:
         raise Missing("what shall the bank be called? Give --bank NAME")
-    if model is not None and not form.TAKES_MODEL:
-        raise click.UsageError(f"{tool} takes no --model")
+    said = {"--model": model, "--text-column": text_column, "--label-column": label_column}
+    for option, value in said.items():
+        if value is not None and option not in form.TAKES:
+            raise click.UsageError(f"{tool} takes no {option}")
     if repair:
         workspace.repair(bank)
-    found = _read(workspace, form, path, bank, model)
+    answers, questions = partial(workspace.answers, bank), partial(workspace.questions, bank)
+    found = form.read(path, Given(answers, questions, model, text_column, label_column))
     default = category_default or found.category
-    found.questions = filed(workspace, bank, found.questions, default)
+    found.questions = filed(workspace, bank, _taken(found.questions), default)
     added = workspace.append(bank, found.rows, found.questions, partial=found.partial)
     tell(workspace)
     for line in found.told:
@@ -114,13 +127,11 @@ def _named(source: tuple[str, ...]) -> tuple[str, Path]:
     return tools[0], path
 
 
-def _read(
-    workspace: "Workspace", source: "Format", path: Path, bank: str, model: str | None
-) -> "Imported":
-    from evalkit.formats import Given
-
-    questions = partial(workspace.questions, bank)
-    return source.read(path, Given(workspace.answers(bank), questions, model))
+def _taken(questions: list["Question"]) -> "Iterator[Question]":
+    """Each in turn, and let go of: there may be many, and another is made of each."""
+    questions.reverse()
+    while questions:
+        yield questions.pop()
 
 
 def _line(bank: str, found: "Imported", added: "Added") -> str:

@@ -71,6 +71,13 @@ EVERYWHERE = ("0.0.0.0", "::")
 @click.option("--port", type=click.IntRange(0, 65535), default=0, help="Default: any that is free.")
 @click.option("--yes", is_flag=True, help="Let other machines reach the page.")
 @click.option("--open", "open_page", is_flag=True, help="Open the page in a browser.")
+@click.option(
+    "--lang",
+    type=click.Choice(["en", "zh"]),
+    default="en",
+    show_default=True,
+    help="Of the page's own words.",
+)
 @on_bought_rows
 @on_a_workspace
 @click.pass_context
@@ -89,6 +96,7 @@ def vote(
     port: int,
     yes: bool,
     open_page: bool,
+    lang: str,
     category_default: str | None,
     repair: bool,
 ) -> None:
@@ -144,7 +152,7 @@ def vote(
         ]
         if not any(session.wanted for session in sessions):
             raise Missing("there is no pair of different answers to vote on")
-        _serve(sessions, host, listening, open_page=open_page)
+        _serve(sessions, host, listening, lang, open_page=open_page)
     files = [ledgers[human(name)].path for name in names if ledgers[human(name)].path.exists()]
     _end(ctx, given, bank, sessions, files)
 
@@ -203,7 +211,9 @@ def _listen(host: str, port: int) -> socket:
         raise BadPath(f"cannot listen at {host}:{port}: {reason(error)}") from error
 
 
-def _serve(sessions: list["Session"], host: str, listening: socket, *, open_page: bool) -> None:
+def _serve(
+    sessions: list["Session"], host: str, listening: socket, lang: str, *, open_page: bool
+) -> None:
     from evalkit.vote.server import application, links, serve
 
     port = listening.getsockname()[1]
@@ -216,7 +226,7 @@ def _serve(sessions: list["Session"], host: str, listening: socket, *, open_page
             webbrowser.open(address)
     say("Ctrl-C ends; each vote is kept when it is made")
     with suppress(KeyboardInterrupt):
-        serve(application(paths, host, port, say), listening)
+        serve(application(paths, host, port, say, lang), listening)
 
 
 def _end(

@@ -67,13 +67,22 @@ def _halves(value: Any) -> int:
 class Given:
     """What a format may know besides the file: the bank as it stands here, and what a user said."""
 
-    answers: Sequence[Answer] = ()
-    """Those that the bank has already."""
+    bought: Callable[[], Sequence[Answer]] = tuple
+    """Reads the answers that the bank has already. Only a format that must know them calls it."""
     questions: Callable[[], Sequence[Question]] = tuple
     """Reads the bank, checked whole; raises Unknown where there is none. Only a format whose files
     do not bring the questions calls it."""
     model: str | None = None
     """Whose answers these are, where the user said so; None otherwise."""
+    text_column: str | None = None
+    """Where a text to be labelled stands, where the user said so."""
+    label_column: str | None = None
+    """Where its label does."""
+
+    @cached_property
+    def answers(self) -> Sequence[Answer]:
+        """Those that the bank has already."""
+        return self.bought()
 
     @property
     def known(self) -> dict[str, str | None]:
@@ -164,8 +173,8 @@ class Format(Protocol):
 
     BANK: str | None
     """The bank's name when the user gives none; None where only the user can know it."""
-    TAKES_MODEL: bool
-    """Whether the user may say which model the answers are of; False where the files say it."""
+    TAKES: Collection[str]
+    """The options by which a user may say what the files do not."""
     WRITES: Mapping[str, Writer]
     """What can be written too, by the name that the user gives; empty where nothing can."""
 

@@ -10,7 +10,7 @@ question's id is a hash of its instruction, so that it is the same whichever fil
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -24,7 +24,7 @@ from evalkit.formats import Again, Exported, Given, Held, Imported, Theirs, Writ
 from evalkit.records import Answer, Question, Review, short_hash
 
 BANK: str | None = "alpaca-eval"
-TAKES_MODEL = False
+TAKES: Collection[str] = ()
 PROMPT = "alpaca-eval"
 CATEGORY = "generic"  # a dataset is no kind of task
 OUTPUTS, ANNOTATIONS = "model_outputs.json", "annotations.json"
@@ -157,21 +157,21 @@ class _Survey:
         for file in run.annotations:
             seen: dict[str, set[int]] = {}
             for _, row in jsonl.stream(file, _Annotation, self.faults):
-                model = run.name or row.generator_2
+                model, question = run.name or row.generator_2, _short(row.question)
                 self._question(row)
                 texts = {row.generator_1: row.output_1, model: row.output_2}
-                another = [self._is_another(who, row.question, said) for who, said in texts.items()]
+                another = [self._is_another(who, question, said) for who, said in texts.items()]
                 self.counts["other texts"] += any(another)
                 of_model = seen.setdefault(model, set())
-                self.counts["doubled reviews"] += _short(row.question) in of_model
-                of_model.add(_short(row.question))
+                self.counts["doubled reviews"] += question in of_model
+                of_model.add(question)
                 self.counts["nulls"] += row.preference is None
                 self.counts["zeros"] += row.preference == 0
 
-    def _is_another(self, model: str, question: str, text: str) -> bool:
+    def _is_another(self, model: str, question: int, text: str) -> bool:
         """Whether a judge saw another text than the answer that stands."""
         said = _short(_hash(text))
-        return self.texts.setdefault(model, {}).setdefault(_short(question), said) != said
+        return self.texts.setdefault(model, {}).setdefault(question, said) != said
 
     def _question(self, row: _Row) -> None:
         if not row.instruction.strip():

@@ -15,7 +15,7 @@ was probably meant for.
 """
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
@@ -31,7 +31,7 @@ from evalkit.records import Answer, Question, short_hash
 from evalkit.surrogates import half_characters, mended
 
 BANK: str | None = None
-TAKES_MODEL = True
+TAKES: Collection[str] = ("--model",)
 WRITES: Mapping[str, Writer] = {}
 
 IDS = ("id", "question_id", "question")  # the first that is there counts

@@ -9,7 +9,7 @@ The layout of 2024 does not name the baseline; it is the one that tool came with
 """
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -34,7 +34,7 @@ from evalkit.parsers.verdicts import FIVE
 from evalkit.records import Answer, Question, Review, short_hash
 
 BANK: str | None = "arena-hard"
-TAKES_MODEL = False
+TAKES: Collection[str] = ()
 PROMPT = "arena-hard"
 CATEGORY = "generic"
 BASELINE = "gpt-4-0314"  # of the layout that does not name it

@@ -9,7 +9,7 @@ published version of it asked for them in the same order by mistake, and no file
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
@@ -21,7 +21,7 @@ from evalkit.parsers import pair_scores
 from evalkit.records import VOTE, Answer, Question, Review, human, short_hash
 
 BANK: str | None = vicuna.BANK
-TAKES_MODEL = False
+TAKES: Collection[str] = ()
 WRITES: Mapping[str, Writer] = {}
 PROMPT = "faireval"
 PEOPLE = human("faireval")

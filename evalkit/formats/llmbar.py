@@ -7,7 +7,7 @@ that a judge stands beside people.
 """
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -20,7 +20,7 @@ from evalkit.formats import Given, Imported, Theirs, Writer
 from evalkit.records import VOTE, Answer, Question, Review, human, short_hash
 
 BANK: str | None = None
-TAKES_MODEL = False
+TAKES: Collection[str] = ()
 WRITES: Mapping[str, Writer] = {}
 PROMPT = "llmbar"
 PEOPLE = human("llmbar")

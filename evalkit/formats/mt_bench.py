@@ -7,7 +7,7 @@ orders, which become two reviews here. A file's name is the model's.
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -32,7 +32,7 @@ from evalkit.formats import (
 from evalkit.records import Answer, Question, Review, short_hash
 
 BANK: str | None = "mt-bench"
-TAKES_MODEL = False
+TAKES: Collection[str] = ()
 CATEGORY = "generic"  # of those that no prompt knows: reasoning, extraction, stem, humanities
 FAILED = ("$ERROR$", "ERROR")  # what the tool wrote when a call had failed
 KEPT = "mt_bench"

@@ -10,7 +10,7 @@ importing again adds nothing, and a row that was changed there is a new row here
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
@@ -34,7 +34,7 @@ from evalkit.parsers import Reading, on_scale, pair_scores, scale_flags
 from evalkit.records import Answer, Question, Review, Rung, short_hash
 
 BANK: str | None = "vicuna80"
-TAKES_MODEL = False
+TAKES: Collection[str] = ()
 PROMPT = "vicuna-blog"
 FAILED = ("#ERROR#", "$ERROR$")  # what the tool wrote when a call had failed
 RUBRICS = r"-(generic|default|general|coding|math)$"

@@ -14,21 +14,24 @@ from markupsafe import Markup
 
 from evalkit.escape import visible
 from evalkit.report.markup import html
+from evalkit.report.translation import translation
+from evalkit.said import Said
 from evalkit.vote.ballot import LONGEST_NOTE, Session
 
 TEMPLATES = Path(__file__).parent / "templates"
 
 
-def page(session: Session) -> str:
-    """What a person sees now: two answers, or that all is done."""
+def page(session: Session, language: str = "en") -> str:
+    """What a person sees now: two answers, or that all is done; in a language of the report's."""
     showing = session.next
     turns = []
     if showing is not None:
         for number, asked in enumerate(showing.question.turns):
             said = [Markup(html(texts[number])) for texts in showing.answers]
             turns.append((visible(asked), said))
-    return _template().render(
+    return _template(language).render(
         session=session,
+        language=language,
         turns=turns,
         css=Markup(_source("vote.css")),
         script=Markup(_source("vote.js")),
@@ -56,12 +59,15 @@ def _allowed(name: str) -> str:
 
 
 @cache
-def _template() -> Template:
+def _template(language: str) -> Template:
+    spoken = translation(language).page
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES),
         autoescape=True,
         undefined=StrictUndefined,
+        finalize=lambda value: value.into(spoken) if isinstance(value, Said) else value,
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.globals["_"] = Said
     return environment.get_template("vote.html.j2")

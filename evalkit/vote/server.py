@@ -55,7 +55,11 @@ def serve(app: Starlette, listening: socket.socket) -> None:
 
 
 def application(
-    paths: Mapping[str, Session], host: str, port: int, say: Callable[[str], None]
+    paths: Mapping[str, Session],
+    host: str,
+    port: int,
+    say: Callable[[str], None],
+    language: str = "en",
 ) -> Starlette:
     """The app; `say` hears what went wrong."""
 
@@ -65,7 +69,7 @@ def application(
             what = "There is no vote at this address. A new evalkit vote has new ones.\n"
             return PlainTextResponse(what, 404)
         if request.method == "GET":
-            return HTMLResponse(page(session))
+            return HTMLResponse(page(session, language))
         return await heard(request, session)
 
     async def heard(request: Request, session: Session) -> Response:

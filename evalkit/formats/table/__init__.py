@@ -1,9 +1,9 @@
-"""Questions, answers, reviews and people's labels as plain tables: CSV, JSON lines, Parquet.
+"""Questions, answers, reviews and people's votes as plain tables: CSV, JSON lines, Parquet.
 
     questions   id, category, turns; reference, language, source, ...
     answers     question, model, answers
     reviews     question, judge, models (first place first), scores or winner; text, prompt, ...
-    labels      question, voter, models, winner
+    votes       question, voter, models, winner
 
 In CSV a list has a column for each item: `turn_1`, `turn_2`, `model_1`, `score_1`, ... All columns
 stand in `shape`; what has no column there is kept in `extra`. What is written can be read again and
@@ -11,7 +11,7 @@ gives the same records.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -26,18 +26,18 @@ from evalkit.formats import Again, Exported, Given, Held, Imported, Writer
 from evalkit.formats.table import files
 from evalkit.formats.table.shape import (
     ANSWERS,
-    LABELS,
     QUESTIONS,
     REVIEWS,
     SHAPES,
+    VOTES,
     Shape,
-    is_label,
+    is_plain_vote,
     shape_of,
 )
 from evalkit.records import Answer, Question, Record, Review, short_hash
 
 BANK: str | None = None
-TAKES_MODEL = False
+TAKES: Collection[str] = ()
 PROMPT = "imported"  # of a review that does not say
 
 Row = TypeVar("Row", bound=Record)
@@ -213,7 +213,7 @@ def _records(
 
 def _reviews(table: Table, faults: list[Fault], makers: _Makers) -> Iterator[tuple[str, Review]]:
     yield from _records(table, REVIEWS, faults, makers.review)
-    yield from _records(table, LABELS, faults, makers.review)
+    yield from _records(table, VOTES, faults, makers.review)
 
 
 def _bought(tables: Sequence[Table], makers: _Makers) -> Iterator[Answer | Review]:
@@ -283,8 +283,8 @@ def _written(held: Held) -> dict[Shape, list[dict[str, Any]]]:
     records: dict[Shape, Sequence[Record]] = {
         QUESTIONS: held.questions,
         ANSWERS: held.answers,
-        REVIEWS: [review for review in held.reviews if not is_label(review)],
-        LABELS: [review for review in held.reviews if is_label(review)],
+        REVIEWS: [review for review in held.reviews if not is_plain_vote(review)],
+        VOTES: [review for review in held.reviews if is_plain_vote(review)],
     }
     return {shape: list(map(shape.row, rows)) for shape, rows in records.items() if rows}
 

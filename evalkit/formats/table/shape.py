@@ -29,7 +29,7 @@ class Column:
 
 @dataclass(frozen=True)
 class Shape:
-    """A table: `questions`, `answers`, `reviews` or `labels`."""
+    """A table: `questions`, `answers`, `reviews` or `votes`."""
 
     name: str
     record: type[Record]
@@ -74,7 +74,7 @@ class Shape:
         held = record.model_dump(exclude_defaults=True)
         if usage := held.pop("usage", None):
             held |= {f"{which}_tokens": tokens for which, tokens in usage.items()}
-        if self is LABELS and isinstance(record, Review):
+        if self is VOTES and isinstance(record, Review):
             held["judge"] = record.judge.removeprefix(VOTER)
             held["winner"] = _WINNERS[held.pop("scores")]
             held["order_known"] = record.order_known
@@ -105,7 +105,7 @@ class Shape:
         tokens = {which: held.pop(f"{which}_tokens", None) for which in ("input", "output")}
         if None not in tokens.values():
             held["usage"] = tokens
-        if self is LABELS:
+        if self is VOTES:
             held = {"order_known": False, **held, "prompt": VOTE}
             held["judge"] = human(str(held.get("judge", "")))
         if (winner := held.pop("winner", None)) is not None:
@@ -113,8 +113,8 @@ class Shape:
         return held
 
 
-def is_label(review: Review) -> bool:
-    """Whether a person's vote says no more than who won, and so goes into the table of labels."""
+def is_plain_vote(review: Review) -> bool:
+    """Whether a person's vote says no more than who won, and so goes into the table of votes."""
     return review.is_vote and review.judge.startswith(VOTER) and review.scores in _WINNERS
 
 
@@ -128,10 +128,10 @@ _WINNERS: dict[tuple[float, ...], str] = {(1, 0): "1", (0, 1): "2", (0.5, 0.5): 
 
 
 def _scores(winner: str, models: Any) -> tuple[float, ...]:
-    """What a label says, as scores."""
+    """What a vote says, as scores."""
     names = [str(name) for name in models] if isinstance(models, list) else []
     by_word = {word: scores for scores, word in _WINNERS.items()}
-    if winner in names and names.count(winner) == 1:
+    if winner in names:
         winner = str(names.index(winner) + 1)
     if winner.lower() not in by_word:
         raise ValueError("'winner' should be 1, 2, tie or the name of one of the two models")
@@ -181,6 +181,7 @@ QUESTIONS = Shape(
         Column("reference", "reference", "texts", "what is right, one a turn", "reference"),
         Column("checklist", "checklist", "texts", "what a good answer has", "checklist"),
         Column("tests", "tests", "texts", "Python that fails on a wrong reference", "test"),
+        Column("label", "label", "texts", "of a text to be classified: what is right", "label"),
         Column("source", "source", "text", "where it comes from"),
         Column("version", "version", "text", "which edition of it"),
         _EXTRA,
@@ -216,8 +217,8 @@ REVIEWS = Shape(
     ),
     (("question",), ("judge",), ("models",), ("scores", "winner")),
 )
-LABELS = Shape(
-    "labels",
+VOTES = Shape(
+    "votes",
     Review,
     (
         Column("question", "question", "text", "the id of the question"),
@@ -231,13 +232,13 @@ LABELS = Shape(
     ),
     (("question",), ("voter",), ("models",), ("winner",)),
 )
-SHAPES = (QUESTIONS, ANSWERS, REVIEWS, LABELS)
+SHAPES = (QUESTIONS, ANSWERS, REVIEWS, VOTES)
 
 
 def shape_of(names: Iterable[str]) -> Shape | None:
     """The table that has these columns."""
     names = list(names)
-    for shape, mark in ((LABELS, "voter"), (REVIEWS, "models"), (ANSWERS, "answers")):
+    for shape, mark in ((VOTES, "voter"), (REVIEWS, "models"), (ANSWERS, "answers")):
         if any((column := shape.column(name)) and column.name == mark for name in names):
             return shape
     asks = any((column := QUESTIONS.column(name)) and column.name == "turns" for name in names)
