@@ -31,7 +31,7 @@ class Texts:
 
 
 @dataclass(frozen=True)
-class Said:
+class Labelled:
     """What one chatbot made of one text."""
 
     labelling: Labelling
@@ -147,7 +147,9 @@ def nearest(
     return found
 
 
-def said(asked: Sequence[Question], answers: Iterable[Answer], labels: Labels) -> dict[str, Said]:
+def said(
+    asked: Sequence[Question], answers: Iterable[Answer], labels: Labels
+) -> dict[str, Labelled]:
     """By text: what the answers that stand say. A text without an answer is not in it."""
     own: dict[str, list[Answer]] = {}
     for answer in sorted(standing(asked, answers), key=lambda each: each.sample):
@@ -155,13 +157,13 @@ def said(asked: Sequence[Question], answers: Iterable[Answer], labels: Labels) -
     return {id_: _voted(rows, labels) for id_, rows in own.items()}
 
 
-def _voted(rows: Sequence[Answer], labels: Labels) -> Said:
+def _voted(rows: Sequence[Answer], labels: Labels) -> Labelled:
     read = [_read(row, labels) for row in rows]
     votes = Counter(each.labels for each in read if each.labels is not None)
     winner = votes.most_common(1)[0][0] if votes else None
     chosen = next((each for each in read if each.labels == winner), read[0])
     costs = [row.dollars for row in rows if row.dollars is not None]
-    return Said(chosen, sum(costs) if costs else None, tuple(rows))
+    return Labelled(chosen, sum(costs) if costs else None, tuple(rows))
 
 
 def _read(row: Answer, labels: Labels) -> Labelling:

@@ -5,7 +5,7 @@ Every name and every text in them is Chinese: what is English on their page is t
 
 from conftest import answer, question, review
 
-from evalkit.records import Answer, Question, Review
+from evalkit.records import VOTE, Answer, Question, Review, human
 from evalkit.report.results import evidence
 
 
@@ -48,6 +48,16 @@ def every_part(judges=("裁判甲", "裁判乙")):
     reviews += [
         judged_by("裁判甲", f"题{n}", pairs[0], (3, 9), canary=canary, asked=f"{n:016}")
         for n, canary in enumerate(("order", "foreign", "empty", "twins"), 3)
+    ]
+    wins = [(1, 0), (0, 1), (0.5, 0.5)]
+    reviews += [
+        judged_by(human(name), f"题{n}", pair, wins[n % k % 3], prompt=VOTE, text="备注")
+        for name, pair, first, last, k in (
+            ("甲", pairs[0], 5, 30, 4),  # enough for this pair
+            ("乙", pairs[0], 20, 35, 5),  # with ten of the questions of 甲
+            ("乙", pairs[1], 5, 12, 4),  # not enough, also not together
+        )
+        for n in range(first, last)
     ]
     del said["题9", "模型丙"]
     return evidence("题库", asked, list(said.values()), reviews, "基准")

@@ -116,13 +116,13 @@ def test_labels_are_votes(evalkit, source, tmp_path):
 def test_the_judge_and_people_stand_beside_each_other(evalkit, source):
     evalkit("import", source)
     found = json.loads(evalkit("report", "--json", "--baseline", ONE).out)
-    pairs = {row["judge"]: row for row in found["pairs"]}
-    assert set(pairs) >= {"gpt-4", "human-faireval"}
-    assert pairs["human-faireval"]["win_rate_b"] == pytest.approx(0.5)
-    assert pairs["gpt-4"]["win_rate_b"] == 0
-    assert (pairs["gpt-4"]["sum_a"], pairs["gpt-4"]["sum_b"]) == (3 * 8.5, 3 * 5.5)
-    (row,) = found["agreement"]
-    assert {row["judge"], row["other_judge"]} == {"gpt-4", "human-faireval"}
+    (pair,) = found["pairs"]
+    assert (pair["judge"], pair["win_rate_b"]) == ("gpt-4", 0)
+    assert (pair["sum_a"], pair["sum_b"]) == (3 * 8.5, 3 * 5.5)
+    (row,) = found["calibration"]
+    assert (row["labels"], row["win_rate_b_people"]) == (3, pytest.approx(0.5))
+    (row,) = found["with_people"]
+    assert row["judge"] == "gpt-4"
     assert row["agreement"] == pytest.approx(0.5)  # of one winner, and half of the tie
 
 
@@ -398,10 +398,8 @@ def test_labels_beside_the_published_answers(evalkit, tmp_path, tmp_path_factory
         0, "80 reviews by human-faireval; 400 rows were here already\n"
     )  # fmt: skip
     found = json.loads(evalkit("report", "--json", "--baseline", ONE).out)
-    rates = {
-        row["judge"]: row["win_rate_b"]
-        for row in found["pairs"]
-        if (row["a"], row["b"]) == (ONE, TWO)
-    }
-    assert rates["human-faireval"] == pytest.approx(30 / 80)
-    assert rates["gpt-4-0328"] == pytest.approx(0.3125)
+    assert {row["judge"] for row in found["pairs"]} == {"gpt-4-0328"}
+    (row,) = found["calibration"]
+    assert (row["a"], row["b"], row["judge"]) == (ONE, TWO, "gpt-4-0328")
+    assert row["win_rate_b_people"] == pytest.approx(30 / 80)
+    assert row["win_rate_b"] == pytest.approx(0.3125)

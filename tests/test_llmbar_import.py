@@ -91,14 +91,22 @@ def test_the_figures_of_its_faireval_part(evalkit):
     folder = published("llmbar") / "FairEval"
     assert evalkit("import", folder, "--bank", "faireval").code == 0
     found = json.loads(evalkit("report", "--json", "--baseline", "output_1").out)
-    card = next(row for row in found["judge_card"] if row["judge"] != "human-llmbar")
+    (card,) = found["judge_card"]
     assert card["items"] == 66
     assert card["consistent"] == pytest.approx(0.697, abs=5e-4)
     assert 0.5 + card["effect"] / 2 == pytest.approx(0.621, abs=5e-4)
     assert (card["flips_to_first"], card["flips_to_second"]) == (18, 2)
     assert card["flips_p"] == pytest.approx(0.0004, abs=5e-5)
-    rates = {row["judge"]: 100 * row["win_rate_b"] for row in found["pairs"]}
-    assert rates.pop("human-llmbar") == pytest.approx(37.9, abs=0.05)
-    assert list(rates.values()) == [pytest.approx(48.5, abs=0.05)]
-    (row,) = found["agreement"]
+    (pair,) = found["pairs"]
+    assert (pair["judge"], pair["questions"]) == (card["judge"], 66)
+    (row,) = found["calibration"]
+    assert (row["judge"], row["labels"], row["enough"]) == (card["judge"], 66, True)
+    assert row["win_rate_b_people"] == pytest.approx(0.379, abs=5e-4)
+    assert row["win_rate_b_calibrated"] == row["win_rate_b_people"], "people labelled all"
+    assert row["win_rate_b"] == pair["win_rate_b"] == pytest.approx(0.485, abs=5e-4)
+    assert row["bias"] == pytest.approx(0.106, abs=5e-4)
+    (row,) = found["with_people"]
+    assert (row["judge"], row["people"], row["items"]) == (card["judge"], 1, 66)
     assert row["agreement"] == pytest.approx(0.727, abs=5e-4)
+    assert found["voters"] == [{"voter": "llmbar", "votes": 66, "stale": 0}]
+    assert found["agreement"] == []

@@ -238,6 +238,43 @@ def judge(found):
             ]
             for row in of(found["judge_by_category"], judging)
         ]
+    if found["with_people"]:
+        yield [
+            [
+                "people with each other"
+                if row["prompt"] == "vote"
+                else f"{row['judge']}, {row['prompt']}",
+                str(row["people"]),
+                str(row["items"]),
+                percent(row["agreement"]),
+                bounds(row, "agreement"),
+                decimals(row["kappa"]),
+                bounds(row, "kappa", 1, 2),
+                decimals(row["ac1"]),
+                bounds(row, "ac1", 1, 2),
+            ]
+            for row in found["with_people"]
+        ]
+    if found["calibration"]:
+        shown = len(judgings(found["calibration"])) > 1
+        yield [
+            [
+                f"{row['b']} against {row['a']}",
+                *([f"{row['judge']}, {row['prompt']}"] if shown else []),
+                percent(row["win_rate_b"]),
+                str(row["labels"]),
+                percent(row["win_rate_b_people"]),
+                bounds(row, "win_rate_b_people"),
+                *(
+                    [percent(row["win_rate_b_calibrated"]), bounds(row, "win_rate_b_calibrated")]
+                    if row["enough"]
+                    else ["not enough labels"]
+                ),
+                f"{100 * row['bias']:+.1f}",
+                bounds(row, "bias"),
+            ]
+            for row in found["calibration"]
+        ]
     if found["agreement"]:
         yield [
             [
@@ -391,6 +428,10 @@ def test_every_number_in_the_charts_and_in_the_verdict_is_in_the_file(show, both
         for name in ("win_rate_b", "win_rate_b_low", "win_rate_b_high"):
             known |= {percent(row[name]), percent(row[name], 0)}
         known |= {str(row[name]) for name in ("wins_a", "wins_b", "ties", "questions")}
+    for row in found["calibration"]:
+        for name in ("", "_low", "_high"):
+            known.add(percent(row[f"win_rate_b_calibrated{name}"], 0))
+        known |= {str(row["labels"])} if row["enough"] else set()
     texts = tab.locator(".chart text").all_text_contents()
     values = [text for text in texts if re.fullmatch(r"\d+\.\d( +\[.*\])?", text)]
     assert len(values) >= len(found["relative_score"])
@@ -401,6 +442,19 @@ def test_every_number_in_the_charts_and_in_the_verdict_is_in_the_file(show, both
             text = text.replace(name, "")
         for number in re.findall(r"\d[\d.]*\d|\d", text):
             assert number in known, text
+
+
+def test_what_a_label_is_worth_is_what_the_file_says(show, both):
+    html, found = both
+    told = show(html).locator("#judge .how li").all_text_contents()
+    expected = {}
+    for row in found["calibration"]:
+        expected.setdefault(
+            (row["judge"], row["prompt"]), [f"{row['rho']:.2f}", f"{row['multiplier']:.1f}"]
+        )
+    more = [[str(r["more_labels"])] for r in found["calibration"] if r["more_labels"] is not None]
+    numbers = [re.findall(r"-?\d+(?:\.\d+)?", each) for each in told]
+    assert numbers == [*expected.values(), *more]
 
 
 def test_a_bar_is_as_long_as_its_counts(show, both):

@@ -28,7 +28,8 @@ HOLES = re.compile(r"\{[^}]*\}")
 NAMES = {
     *("Bradley", "Terry", "Waudby", "Smith", "Ramdas", "Student", "Wilson", "Krippendorff"),
     *("kappa", "Kappa", "AC", "delta", "JSON", "max", "tokens", "finish", "reason", "length"),
-    *("evalkit", "report", "bank", "baseline", "lang", "zh"),
+    *("PPI", "Angelopoulos", "Duchi", "Zrnic"),
+    *("evalkit", "report", "vote", "bank", "baseline", "lang", "zh"),
 }
 
 
@@ -45,7 +46,7 @@ def of_python():
 
 
 def of_templates():
-    for file in sorted(TEMPLATES.rglob("*.j2")):
+    for file in sorted((ROOT / "evalkit").rglob("*.j2")):
         tree = jinja2.Environment().parse(file.read_text("utf-8"))
         for _, _, text in extract_from_ast(tree, ("_", "counted")):
             yield from filter(None, [text] if isinstance(text, str) else text)

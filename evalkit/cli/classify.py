@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from evalkit.catalog import Catalog, Model
-    from evalkit.classify import Said, Texts
+    from evalkit.classify import Labelled, Texts
     from evalkit.cli.calls import Limits, Outcome, Plan, Way
     from evalkit.prompts import ClassifyPrompt
     from evalkit.records import Question
@@ -343,7 +343,7 @@ def _by_reference(table: "pd.DataFrame", posed: Sequence[Posed], reference: str)
     return against(table, reference, posed[0].name)
 
 
-def _per_thousand(found: "Mapping[str, Said]") -> float | None:
+def _per_thousand(found: "Mapping[str, Labelled]") -> float | None:
     from evalkit.stats.labels import cost_per_thousand
 
     costs = [one.dollars for one in found.values()]

@@ -3,6 +3,7 @@
     results.py      rows -> Results: every number of the page, and the schema of the JSON file
     evidence.py     Results with the rows behind them: what a section may show
     words.py        intervals, the verdict and the terminal's table, in words
+    people.py       what people's votes tell, and what is not calibrated by them
     caveats.py      what must be known before a number is trusted
     sections.py     Evidence -> Section, one function a part of the page, in the order of SECTIONS
     explorer.py     every question with its answers and reviews, as data for the page's script

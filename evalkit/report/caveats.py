@@ -6,8 +6,10 @@ model's answers are not to be trusted at all. Nothing is computed.
 
 from collections.abc import Iterable, Iterator
 
+from evalkit.records import VOTE
+from evalkit.report.people import not_calibrated
 from evalkit.report.schema import Answered, Canaries, Detected, Judged, Results
-from evalkit.report.words import interval, percent
+from evalkit.report.words import interval, judge_of, percent
 from evalkit.said import Said, counted, joined
 
 ALARMS = {
@@ -88,7 +90,8 @@ def missing(results: Results) -> Iterator[str]:
         yield from _missing_answers(row, results.questions)
     if results.pairs:
         yield from _missing_reviews(results)
-    if stale := sum(row.stale for row in results.reviews):
+    judged = [row.stale for row in results.reviews if row.prompt != VOTE]
+    if stale := sum(judged) + sum(row.stale for row in results.voters):
         yield Said(
             "{n} reviews left out: they are of questions that are not in the bank, of answers "
             "that differ from those that stand here, or of a prompt that was changed.",
@@ -118,14 +121,13 @@ def _missing_answers(row: Answered, questions: int) -> Iterator[str]:
 
 def _missing_reviews(results: Results) -> Iterator[str]:
     for pair in results.pairs:
-        name = Said("{a} against {b}, judged by {judge}", a=pair.a, b=pair.b, judge=pair.judge)
+        name = Said("{a} against {b}, judged by {judge}", a=pair.a, b=pair.b, judge=judge_of(pair))
         if short := results.questions - pair.questions:
-            yield Said(
-                "{pair}: {n} of {of} questions have no readable review.",
-                pair=name,
-                n=short,
-                of=results.questions,
-            )
+            of: dict[str, object] = {"pair": name, "n": short, "of": results.questions}
+            if pair.prompt == VOTE:
+                yield Said("{pair}: {n} of {of} questions have no vote.", **of)
+            else:
+                yield Said("{pair}: {n} of {of} questions have no readable review.", **of)
         if pair.questions == 1:
             yield Said("{pair}: one question gives no interval.", pair=name)
     for score in results.relative_score:
@@ -154,7 +156,7 @@ def caveats(results: Results) -> list[str]:
         told += _orders_not_kept(results)
         told += _stopped_early(results)
         told += _ties_by_rule(results)
-        told.append(Said("The judge's verdicts are not calibrated to people."))
+        told += not_calibrated(results)
     for row in results.reviews:
         told += _about_reviews(row)
     return told
@@ -190,7 +192,9 @@ def _about_reviews(row: Judged) -> list[str]:
 
 
 def _orders_not_kept(results: Results) -> list[str]:
-    judges = {pair.judge for pair in results.pairs if pair.questions_order_unknown}
+    judges = {
+        pair.judge for pair in results.pairs if pair.questions_order_unknown and pair.prompt != VOTE
+    }
     return [
         Said(
             "In which order {judge} saw the answers was not kept: what the place on the page did "

@@ -43,7 +43,7 @@ def _of_pair(results: Results, pair: Pair) -> str:
     ]
     if len(rows) > 1:
         said += [f"  {line}" for line in aligned([HEAD, *rows])]
-    said += [f"  {in_short(card)}" for card in results.cards(pair.judge, pair.prompt)]
+    said += [f"  {in_short(results, card)}" for card in results.cards(pair.judge, pair.prompt)]
     return "\n".join(said)
 
 
@@ -58,6 +58,7 @@ def _numbers(results: Results, pair: Pair) -> Iterator[tuple[str, str, str]]:
         yield "win rate %", percent(pair.win_rate_b), ends
     if (found := results.decision(pair)) is not None:
         yield "  whenever one stops", "", interval(found.low, found.high, 100)
+    yield from _by_people(results, pair)
     if pair.unreadable:
         bounds = f"{percent(pair.win_rate_b_worst)} to {percent(pair.win_rate_b_best)}"
         yield "  unreadable lost, won", "", bounds
@@ -69,6 +70,17 @@ def _numbers(results: Results, pair: Pair) -> Iterator[tuple[str, str, str]]:
         within = interval(pair.ratio_low_stratified, pair.ratio_high_stratified, 100)
         yield "  within categories", "", within
         yield "  mean of categories", percent(pair.ratio_by_category), ""
+
+
+def _by_people(results: Results, pair: Pair) -> Iterator[tuple[str, str, str]]:
+    found = results.calibrated(pair)
+    if found is None:
+        return
+    own = interval(found.win_rate_b_people_low, found.win_rate_b_people_high, 100)
+    yield f"  {count(found.labels, 'label')} of people", percent(found.win_rate_b_people), own
+    if found.enough:
+        ends = interval(found.win_rate_b_calibrated_low, found.win_rate_b_calibrated_high, 100)
+        yield "  human-calibrated", percent(found.win_rate_b_calibrated), ends
 
 
 def _level(results: Results, pair: Pair) -> LengthControlled | None:

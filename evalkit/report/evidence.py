@@ -22,7 +22,7 @@ class Evidence:
     reviews: tuple[Review, ...] = ()
     """Those that stand, canaries included."""
     battles: pd.DataFrame = field(default_factory=pd.DataFrame)
-    """As `stats.battles` gives them."""
+    """As `stats.battles` gives them, people's votes too, but no ties by rule in their names."""
     prompts: Mapping[str, JudgePrompt] = field(default_factory=dict)
     """What the judges are told, by name, as it stands now."""
     redacted: bool = False

@@ -20,7 +20,7 @@ import pandas as pd
 from evalkit.escape import spelled, visible
 from evalkit.judge.filling import filled
 from evalkit.judge.showings import Showing
-from evalkit.records import Answer, Bought, Question, Review, short_hash
+from evalkit.records import VOTE, Answer, Bought, Question, Review, human, short_hash
 from evalkit.report import words
 from evalkit.report.evidence import Evidence
 from evalkit.report.markup import html
@@ -121,7 +121,7 @@ class Explorer:
             "baseline": visible(evidence.results.baseline or ""),
             "redacted": evidence.redacted,
             "signs": words.SIGNS,
-            "judgings": [list(map(visible, each)) for each in self.judgings],
+            "judgings": [_who(*each) for each in self.judgings],
             "questions": [
                 {
                     **self._asked(question),
@@ -205,6 +205,12 @@ def address(**told: str) -> str:
 
 def _keys(table: pd.DataFrame) -> list[tuple[str, ...]]:
     return list(table[ITEM].itertuples(index=False, name=None))
+
+
+def _who(judge: str, prompt: str) -> list[Any]:
+    """Judge, prompt, and whether it is a person, who goes by the own name."""
+    vote = prompt == VOTE
+    return [visible(judge.removeprefix(human("")) if vote else judge), visible(prompt), vote]
 
 
 def _met(met: Met) -> list[Any]:

@@ -20,10 +20,19 @@ from evalkit.escape import visible
 from evalkit.price import in_dollars
 from evalkit.report.evidence import Evidence
 from evalkit.report.explorer import address, in_element
+from evalkit.report.people import voters
 from evalkit.report.schema import Change, Comparison, PairInCategory
 from evalkit.report.sections import SECTIONS
 from evalkit.report.translation import translation
-from evalkit.report.words import by_way, certain, dates, interval, judge_as, percent
+from evalkit.report.words import (
+    by_way,
+    certain,
+    dates,
+    interval,
+    judge_of,
+    percent,
+    strip,
+)
 from evalkit.said import Said, counted
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -77,7 +86,9 @@ def _environment(language: str) -> Environment:
         "rows": _rows,
         "one": _one,
         "by_way": by_way,
-        "judge_as": judge_as,
+        "judge_of": judge_of,
+        "strip": strip,
+        "voters": voters,
         "dates": dates,
     }
     environment.filters |= {"certain": certain, "decimals": _decimals, "whole": _whole}

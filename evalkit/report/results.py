@@ -14,12 +14,13 @@ from evalkit.errors import Missing, Unknown
 from evalkit.judge.judging import standing as standing_reviews
 from evalkit.judge.showings import CHATGPT, first_samples, identical
 from evalkit.prompts import JudgePrompt
-from evalkit.records import Answer, Bought, Question, Review, short_hash
+from evalkit.records import VOTE, Answer, Bought, Question, Review, human, short_hash
 from evalkit.report import caveats
 from evalkit.report.evidence import Evidence
 from evalkit.report.schema import (
     Agreement,
     Answered,
+    Calibrated,
     Canaries,
     DecisionOfPair,
     Described,
@@ -38,11 +39,14 @@ from evalkit.report.schema import (
     RelativeScore,
     Results,
     Strength,
+    Voter,
+    WithPeople,
 )
 from evalkit.said import Said
 from evalkit.stats import agreement, chains, rates
-from evalkit.stats.battles import PAIR, battles, by_question, groups
+from evalkit.stats.battles import BY_RULE, PAIR, battles, by_question, groups
 from evalkit.stats.bradley_terry import Unranked, leaderboard
+from evalkit.stats.calibration import PEOPLE, calibration, of_judges, with_people
 from evalkit.stats.canaries import canaries
 from evalkit.stats.detectors import detectors
 from evalkit.stats.differences import differences
@@ -77,6 +81,7 @@ def evidence(
     Missing where none stands out. `prompts`: those that stand now; a review that was asked with
     other words is stale. `stanzas`: what the
     catalogue says, by model. `sample`: these are not measurements, and the page says so.
+    People who voted are no judges, unless nobody else judged: then they are one together.
     """
     counted = standing(questions, answers)
     reviews = list(reviews)
@@ -84,7 +89,11 @@ def evidence(
     models = sorted({a.model for a in answers} | {name for r in reviews for name in r.shown})
     baseline = _baseline(baseline, models, current)
     categories = {question.id: question.category for question in questions}
-    table = battles(current, categories, baseline, identical(counted))
+    everybody = battles(current, categories, baseline, identical(counted))
+    table = of_judges(everybody)
+    alone = VOTE in set(table["prompt"])
+    ruled = (everybody["prompt"] == VOTE) & (everybody["order"] == BY_RULE)
+    asked, left_out, all_asked = (_of_judges(rows, alone) for rows in (current, stale, reviews))
     tested = canary_rows(current)
     ranked, unranked = _leaderboard(table)
     none = pd.DataFrame()
@@ -93,14 +102,14 @@ def evidence(
     lengths = {key: answer.characters for key, answer in judged.items()}
     controlled = length_controlled(table, lengths, baseline) if baseline else none
     apart = differences(table, baseline) if baseline else none
-    own = [review for review in current if review.canary is None]
+    own = [review for review in asked if review.canary is None]
     days = {row.time[:10] for row in [*counted, *own] if row.time}
     detected: list[Detected] = _rows(Detected, detectors(questions, judged.values()))
     found = Results(
         bank=bank,
         bank_hash=short_hash([[question.id, *question.turns] for question in questions]),
         baseline=baseline,
-        judges=sorted({review.judge for review in current}),
+        judges=sorted({review.judge for review in asked}),
         models=models,
         questions=len(questions),
         sample=sample,
@@ -108,12 +117,14 @@ def evidence(
         earliest=min(days, default=None),
         latest=max(days, default=None),
         answers=[_answered(model, answers, counted, categories) for model in models],
-        reviews=_judged(current, stale, reviews, prompts or {}),
+        reviews=_judged(asked, left_out, all_asked, prompts or {}),
         described=[_described(m, stanzas[m]) for m in models if m in stanzas],
         judge_card=[JudgeCard.model_validate(row) for row in report_card(table, own, lengths)],
         judge_by_category=_rows(JudgeInCategory, consistency_by_category(table)),
         agreement=_rows(Agreement, agreement.agreements(table)),
         panel=next(iter(_rows(Panel, agreement.panel(table))), None),
+        with_people=_rows(WithPeople, with_people(everybody)),
+        voters=_voters(current, stale),
         canaries=tested,
         detectors=detected,
         alarms=[],
@@ -127,6 +138,7 @@ def evidence(
         pairs=_rows(Pair, rates.pairs(table)),
         pooled=_rows(PooledPair, agreement.pooled(table)),
         by_category=_rows(PairInCategory, rates.by_category(table)),
+        calibration=_rows(Calibrated, calibration(everybody).query("labels > 0")),
         outcomes=_outcomes(table),
         missing=[],
     )
@@ -139,7 +151,7 @@ def evidence(
         tuple(questions),
         tuple(judged.values()),
         tuple(current),
-        table,
+        everybody if alone else everybody[~ruled],
         prompts or {},
     )
 
@@ -207,6 +219,23 @@ def _described(model: str, stanza: Stanza) -> Described:
 def _dollars(rows: Iterable[Bought]) -> float | None:
     known = [row.dollars for row in rows if row.dollars is not None]
     return round(sum(known), 6) if known else None
+
+
+def _of_judges(reviews: Iterable[Review], alone: bool) -> list[Review]:
+    """The reviews of models; where people judged `alone`, their votes as those of `PEOPLE` too."""
+    if not alone:
+        return [review for review in reviews if not review.is_vote]
+    together = {"judge": PEOPLE}
+    return [each.model_copy(update=together) if each.is_vote else each for each in reviews]
+
+
+def _voters(current: Iterable[Review], stale: Iterable[Review]) -> list[Voter]:
+    votes = Counter(review.judge for review in current if review.is_vote)
+    old = Counter(review.judge for review in stale if review.is_vote and review.scores)
+    return [
+        Voter(voter=judge.removeprefix(human("")), votes=votes[judge], stale=old[judge])
+        for judge in sorted({*votes, *old})
+    ]
 
 
 def _judged(

@@ -182,6 +182,33 @@ class PooledPair(Row):
     win_rate_b_high: float | None
 
 
+class WithPeople(Row):
+    """How far a judge agrees with one person; of the judge `people`, one person with another."""
+
+    judge: str
+    prompt: str
+    people: int = Field(description="who voted on these items")
+    items: int = Field(description="questions of a pair with a vote; of `people`, with several")
+    questions: int
+    agreement: float = Field(description="a tie against a winner agrees half; every vote counts")
+    agreement_low: float | None = Field(description="BCa bootstrap over questions, as all here")
+    agreement_high: float | None
+    kappa: float | None = Field(description="Cohen's, of a, tie, b; null: chance always agrees")
+    kappa_low: float | None
+    kappa_high: float | None
+    ac1: float | None = Field(description="Gwet's AC1")
+    ac1_low: float | None
+    ac1_high: float | None
+
+
+class Voter(Row):
+    """A person who voted, by name; the votes are those of judge `human-<name>`."""
+
+    voter: str = Field(description="without the `human-`")
+    votes: int = Field(description="current ones; stale ones are not in it")
+    stale: int = Field(description="of a question or an answer that does not stand now")
+
+
 class Detected(Row):
     """What can be seen of one chatbot's answers without a judge."""
 
@@ -342,6 +369,42 @@ class PairInCategory(Comparison):
     gap_share: float | None = Field(description="its part of sum_a - sum_b over all categories")
 
 
+class Calibrated(OfPair):
+    """What people said of a pair that a judge has read, and would have said of all its questions.
+
+    A label is a question of the pair with a vote; several votes on it are averaged.
+    """
+
+    questions: int
+    labels: int = Field(description="questions with a vote, that the judge has read too")
+    win_rate_b: float = Field(description="the judge's")
+    win_rate_b_calibrated: float = Field(
+        description="people's on all questions, from labels and judge (PPI++)"
+    )
+    win_rate_b_calibrated_se: float | None
+    win_rate_b_calibrated_low: float | None = Field(description="t on the log-odds, labels - 1")
+    win_rate_b_calibrated_high: float | None
+    win_rate_b_people: float = Field(description="people's, of their labels alone")
+    win_rate_b_people_low: float | None
+    win_rate_b_people_high: float | None
+    bias: float = Field(description="the judge's win rate minus people's, where both spoke (t)")
+    bias_low: float | None
+    bias_high: float | None
+    lam: float = Field(description="weight of the judge; 0: people's labels stand alone")
+    rho: float | None = Field(
+        description="correlation of the judge with people inside a pair, over all its pairs"
+    )
+    multiplier: float | None = Field(
+        description="labels alone that one beside this judge is worth, at most"
+    )
+    more_labels: int | None = Field(
+        description="that would halve the calibrated interval; null: labels on all would not"
+    )
+    enough: bool = Field(
+        description="20 labels of the pair or 40 of all pairs: it may be called human-calibrated"
+    )
+
+
 class Outcomes(OfPair):
     """Who won each question of a pair."""
 
@@ -372,7 +435,7 @@ class Results(BaseModel):
     bank: str
     bank_hash: str = Field(description="of the ids and the texts of its questions")
     baseline: str | None = Field(description="null while nothing is judged and none is named")
-    judges: list[str]
+    judges: list[str] = Field(description="models; people, as `people`, where they alone judged")
     models: list[str]
     questions: int
     sample: bool = Field(description="true: a sample that came with evalkit, not a measurement")
@@ -386,6 +449,8 @@ class Results(BaseModel):
     judge_by_category: list[JudgeInCategory]
     agreement: list[Agreement] = Field(description="[] with fewer than two judges")
     panel: Panel | None
+    with_people: list[WithPeople] = Field([], description="[] where nobody voted")
+    voters: list[Voter] = Field([], description="people; they are in no table of judges")
     canaries: list[Canaries]
     detectors: list[Detected]
     alarms: list[Sentence] = Field(
@@ -401,6 +466,7 @@ class Results(BaseModel):
     pairs: list[Pair]
     pooled: list[PooledPair] = Field(description="[] with fewer than two judges")
     by_category: list[PairInCategory]
+    calibration: list[Calibrated] = Field([], description="pairs with a label; [] without votes")
     outcomes: list[Outcomes]
     changes: list[Change] = Field([], description="since the run that --against named")
     changed: list[Sentence] = Field([], description="what else is not as it was then")
@@ -439,6 +505,10 @@ class Results(BaseModel):
     def decision(self, pair: Comparison) -> DecisionOfPair | None:
         """What a pair came to; None where no verdict on it could be read."""
         return next((each for each in self.decisions if each.pair == pair.pair), None)
+
+    def calibrated(self, pair: Comparison) -> Calibrated | None:
+        """What people say of a pair of one judge; None where they have not voted on it."""
+        return next((each for each in self.calibration if each.pair == pair.pair), None)
 
     def pair(
         self, of: RelativeScore | Comparison | LengthControlled | Difference, a: str | None, b: str

@@ -11,8 +11,8 @@ from math import log
 from typing import Any, TypeVar
 
 from evalkit.escape import visible
-from evalkit.records import Question
-from evalkit.report import charts, words
+from evalkit.records import VOTE, Question
+from evalkit.report import charts, people, words
 from evalkit.report.caveats import ALARMS, CANARIES, caveats
 from evalkit.report.evidence import Evidence
 from evalkit.report.explorer import Explorer, address, embedded
@@ -25,6 +25,7 @@ from evalkit.report.schema import (
     Strength,
 )
 from evalkit.said import Said, joined
+from evalkit.stats.calibration import LABELS_A_PAIR, LABELS_POOLED
 
 POINTS = 400 / log(10)  # of Elo, for one of log-odds: 400 points are ten wins to one
 _OfJudging = TypeVar("_OfJudging", Canaries, JudgeInCategory, Strength)
@@ -171,11 +172,25 @@ def length(evidence: Evidence) -> Section | None:
 
 
 def judge(evidence: Evidence) -> Section | None:
-    """How far the judge itself can be trusted: its report card, its peers, and the canaries."""
+    """How far the judge itself can be trusted: its report card, people, its peers, canaries."""
     results = evidence.results
     if not results.judge_card:
         return None
+    calibrated = sorted(results.calibration, key=lambda row: row.a != results.baseline)
+    with_people = [
+        (
+            Said("people with each other") if row.prompt == VOTE else f"{row.judge}, {row.prompt}",
+            row,
+        )
+        for row in sorted(results.with_people, key=lambda row: row.prompt == VOTE)
+    ]
     values = {
+        "with_people": with_people,
+        "calibrated": calibrated,
+        "judges": len({_key(row) for row in calibrated}) > 1,
+        "worth": people.worth(results),
+        "needed": LABELS_A_PAIR,
+        "pooled": LABELS_POOLED,
         "tests": _by_judging(results.canaries),
         "asked": CANARIES,
         "alarms": ALARMS,

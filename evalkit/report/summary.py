@@ -26,7 +26,7 @@ def summary(results: Results) -> str:
     for judge, prompt in results.judgings:
         parts.append(f"Judged by {_text(judge)} with {_text(prompt)}:")
         parts.append(_scores(results, judge, prompt))
-        parts += [_text(words.in_short(card)) for card in results.cards(judge, prompt)]
+        parts += [_text(words.in_short(results, card)) for card in results.cards(judge, prompt)]
     if results.missing:
         parts.append("\n".join(f"- {_text(sentence)}" for sentence in results.missing))
     return "\n\n".join(parts) + "\n"

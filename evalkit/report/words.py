@@ -6,10 +6,13 @@ computed; a value that is not there becomes an empty text.
 
 from evalkit.columns import aligned
 from evalkit.price import in_dollars
+from evalkit.records import VOTE
 from evalkit.report.schema import (
+    Calibrated,
     DecisionOfPair,
     JudgeCard,
     Judged,
+    OfPair,
     Pair,
     Race,
     RelativeScore,
@@ -233,12 +236,13 @@ def _verdict(results: Results, judge: str, prompt: str) -> str:
                 interval(pair.win_rate_b_low, pair.win_rate_b_high, 100, 0),
             ),
         )
+        told = _by_people(told, results.calibrated(pair), 0)
     return counted(
         score.questions or 0,
         "{found}. Judged by {judge} on {n} question.",
         "{found}. Judged by {judge} on {n} questions.",
         found=told,
-        judge=score.judge,
+        judge=judge_of(score),
     )
 
 
@@ -247,7 +251,7 @@ def _compared(results: Results, score: RelativeScore) -> str:
     pair = results.pair(score, results.baseline, score.model)
     assert pair is not None and pair.win_rate_b is not None, "ranked without a win rate"
     rate = f"{100 * pair.win_rate_b:.1f}%"
-    told = Said(
+    told: str = Said(
         "{model} has a win rate of {rate} against {baseline}: it wins {wins}, ties {ties} and "
         "loses {losses} of {n} questions",
         model=score.model,
@@ -258,7 +262,44 @@ def _compared(results: Results, score: RelativeScore) -> str:
         losses=pair.wins_a,
         n=pair.questions,
     )
-    return Said("{found}. Judged by {judge}.", found=told, judge=score.judge)
+    told = _by_people(told, results.calibrated(pair), 1)
+    return Said("{found}. Judged by {judge}.", found=told, judge=judge_of(score))
+
+
+def _by_people(found: str, row: Calibrated | None, digits: int) -> str:
+    """A verdict, with what people would say where enough of them did."""
+    if row is None or not row.enough:
+        return found
+    ends = interval(row.win_rate_b_calibrated_low, row.win_rate_b_calibrated_high, 100, digits)
+    return Said(
+        "{found}; human-calibrated, its win rate is {rate}, from {n} labels by people",
+        found=found,
+        rate=_with(f"{percent(row.win_rate_b_calibrated, digits)}%", ends),
+        n=row.labels,
+    )
+
+
+def judge_of(row: OfPair | RelativeScore | Judged | JudgeCard) -> str:
+    """Who judged, as it is said: people have no name of their own."""
+    return Said("people") if row.prompt == VOTE else row.judge
+
+
+def strip(results: Results) -> list[str]:
+    """Who judged, and how much, in a few words each."""
+    said = [
+        counted(
+            row.reviews,
+            "judge {judge}, {n} review",
+            "judge {judge}, {n} reviews",
+            judge=judge_as(row),
+        )
+        for row in results.reviews
+        if row.prompt != VOTE
+    ]
+    votes = [row.votes for row in results.voters if row.votes]
+    people = counted(len(votes), "{n} person", "{n} people")
+    told = counted(sum(votes), "{n} vote by {people}", "{n} votes by {people}", people=people)
+    return [*said, told] if votes else [*said]
 
 
 def judge_as(row: Judged) -> str:
@@ -291,7 +332,7 @@ def _scores(results: Results, judge: str, prompt: str) -> str:
     lines = aligned(score_lines(results, judge, prompt))
     cards = results.cards(judge, prompt)
     said = [f"judged by {judge} with {prompt}, {reviews} reviews", *lines]
-    return "\n".join([*said, *map(in_short, cards)])
+    return "\n".join([*said, *(in_short(results, card) for card in cards)])
 
 
 def score_lines(results: Results, judge: str, prompt: str) -> list[tuple[str, ...]]:
@@ -300,8 +341,8 @@ def score_lines(results: Results, judge: str, prompt: str) -> list[tuple[str, ..
     return [head, *(_line(results, score) for score in results.scores(judge, prompt))]
 
 
-def in_short(card: JudgeCard) -> str:
-    """A judge's report card in one line."""
+def in_short(results: Results, card: JudgeCard) -> str:
+    """A judge's report card in one line, and how far people agree with it."""
     parts = [f"reads {100 * (1 - card.unreadable):.1f} %"]
     if card.consistent is not None:
         parts.append(f"same verdict in both orders {100 * card.consistent:.0f} %")
@@ -309,6 +350,10 @@ def in_short(card: JudgeCard) -> str:
         parts.append(f"same when asked again {100 * card.repeated:.0f} %")
     if card.decided:
         parts.append(f"the longer answer won {card.longer_won} of {card.decided}")
+    same = (r for r in results.with_people if (r.judge, r.prompt) == (card.judge, card.prompt))
+    if (people := next(same, None)) is not None:
+        how = "agree with each other" if card.prompt == VOTE else "agrees with people"
+        parts.append(f"{how} {100 * people.agreement:.0f} %")
     return f"judge: {' · '.join(parts)}"
 
 

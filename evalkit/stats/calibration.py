@@ -13,7 +13,7 @@ from scipy.special import expit, logit, stdtrit
 
 from evalkit.records import VOTE
 from evalkit.stats.agreement import ac1, agreement, crossed, kappa, of_counts, verdicts
-from evalkit.stats.battles import BY_RULE, PAIR, by_question, groups
+from evalkit.stats.battles import BY_RULE, PAIR, UNKNOWN, by_question, groups
 from evalkit.stats.intervals import LEVEL, NO_SPREAD, Estimate, Floats, mean, mean_outcome
 
 LABELS_A_PAIR = 20
@@ -23,7 +23,7 @@ LABELS_POOLED = 40
 A label is a question of a pair with a vote."""
 
 PEOPLE = "people"
-"""The judge of the row of people with each other."""
+"""The judge that people are together: with each other, and where no model judged."""
 
 COLUMNS = [
     *PAIR, "questions", "labels", "win_rate_b",
@@ -57,6 +57,24 @@ class Calibrated(NamedTuple):
 
     rate: Estimate
     lam: float
+
+
+def of_judges(battles: pd.DataFrame) -> pd.DataFrame:
+    """The battles of the models that judged; where none did, of people as the one judge `PEOPLE`.
+
+    Then a battle is an item: the mean over its voters, who grade nothing, without the order, which
+    need not be the same for all of them. A tie by rule stands where none of them voted.
+    """
+    judged = battles[battles["prompt"] != VOTE]
+    if len(judged) or battles.empty:
+        return judged
+    items = by_question(battles)
+    ruled = items["order"] == BY_RULE
+    voted = items[~ruled].groupby([*ITEM, "category"], as_index=False)["outcome"].mean()
+    voted["order"] = UNKNOWN
+    together = pd.concat([voted, items[ruled]]).drop_duplicates(ITEM).sort_values(ITEM)
+    together = together.assign(judge=PEOPLE, prompt=VOTE, score_a=np.nan, score_b=np.nan)
+    return together[battles.columns].reset_index(drop=True)
 
 
 def calibration(battles: pd.DataFrame) -> pd.DataFrame:

@@ -93,6 +93,8 @@
     return found;
   }
 
+  const judgings = data.judgings.map(([judge, prompt, vote]) =>
+    ({ names: [judge, vote ? say("a vote") : prompt], prompt, vote }));
   const listed = texts => texts.filter(Boolean).join(", ");
 
   // -- what is asked for
@@ -135,7 +137,7 @@
     if (a !== null) state.pair = pairs.find(pair => pair[0] === a && pair[1] === b) ?? null;
     state.f = CHIPS.some(chip => chip[0] === given.get("f")) ? given.get("f") : "all";
     state.c = given.get("c") ?? "";
-    state.j = data.judgings[given.get("j")] ? given.get("j") : "";
+    state.j = judgings[given.get("j")] ? given.get("j") : "";
     state.s = given.get("s") ?? "";
     state.o = SORTS.some(sort => sort[0] === given.get("o")) ? given.get("o") : "bank";
     return true;
@@ -173,7 +175,7 @@
   const widest = values => Math.max(0, ...values.map(Math.abs));
 
   function judgesDisagree(question) {
-    if (data.judgings.length < 2) return false;
+    if (judgings.length < 2) return false;
     const said = new Map();
     for (const each of met(question)) {
       if (each[3] === "unreadable") continue;
@@ -246,8 +248,8 @@
         choice(say("Pair of models"), "pair", [["", say("every pair")],
           ...pairs.map(([a, b], place) => [String(place), say("{b} against {a}", { a, b })])],
           state.pair ? String(pairs.indexOf(state.pair)) : ""),
-        data.judgings.length > 1 && choice(say("Judge"), "j", [["", say("every judge")],
-          ...data.judgings.map((each, n) => [String(n), listed(each)])], state.j),
+        judgings.length > 1 && choice(say("Judge"), "j", [["", say("every judge")],
+          ...judgings.map((each, n) => [String(n), listed(each.names)])], state.j),
         choice(say("Category"), "c",
           [["", say("every category")], ...categories.map(c => [c, c])], state.c),
         choice(say("Order"), "o", SORTS.map(([key, text]) => [key, text]), state.o),
@@ -384,7 +386,7 @@
           update();
         } }, el("i", { class: each[3] }, data.signs[each[3]]), " ",
           say("{b} against {a}", { a: each[1], b: each[2] })),
-        el("span", { class: "quiet" }, " ", listed([...data.judgings[each[0]],
+        el("span", { class: "quiet" }, " ", listed([...judgings[each[0]].names,
           each[6] && say("a tie by rule"), each[5] && say("orders disagree")]))))));
   }
 
@@ -422,6 +424,7 @@
 
   function scoresOf(question, model) {
     return reviewsOf(question).filter(review => review.scores && review.shown.includes(model)
+      && !judgings[review.judging].vote
       && (state.pair || (pairOf(question) ?? []).includes(model)))
       .map(review => String(review.scores[review.shown.indexOf(model)]));
   }
@@ -431,12 +434,12 @@
       review.shown.every(model => models.includes(model)));
     if (!reviews.length) return [el("p", { class: "quiet" }, say("No review of these two."))];
     return reviews.map(review => {
-      const [judge, prompt] = data.judgings[review.judging];
+      const { names, prompt, vote } = judgings[review.judging];
       const scores = review.shown.map((model, place) =>
         `${model} ${review.scores ? review.scores[place] : "–"}`).join(", ");
       return el("article", { class: "review" },
         el("p", {}, el("strong", {}, scores), el("span", { class: "quiet" },
-          " ", listed([judge, prompt,
+          " ", listed([...names,
             review.shown.length > 1 && (review.order_lost ? say("in an order that was not kept")
               : say("{model} shown first", { model: review.shown[0] })),
             review.sample && say("asked again ({n})", { n: review.sample }),
@@ -446,7 +449,7 @@
         data.redacted ? null : el("p", { class: "words", dir: "auto" }, review.text ?? ""),
         review.reasoning && el("details", {}, el("summary", {}, say("Its reasoning")),
           el("p", { class: "words", dir: "auto" }, review.reasoning)),
-        saw(question, review, prompt));
+        vote ? null : saw(question, review, prompt));
     });
   }
 
