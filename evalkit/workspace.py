@@ -351,11 +351,21 @@ class Workspace:
         own = path.exists()
         if not own and bank not in SHIPPED_BANKS:
             return list(questions)
-        standing = {question.id: question for question in self.questions(bank)}
+        given = {question.id: question for question in questions}
+        standing: dict[str, str] = {}
+        faults: list[Fault] = []
+        same = whole = True
+        for where, each in jsonl.stream(self.bank_path(bank), Question, faults):  # may be many
+            if (first := standing.setdefault(each.id, where)) != where:
+                faults.append(Fault(where, f"the id '{each.id}' stands at {first} already"))
+            same = same and given.get(each.id, each) == each
+            place = len(standing) - 1
+            whole = whole and place < len(questions) and questions[place].id == each.id
+        if faults:
+            raise BadFile(faults)
         new = [question for question in questions if question.id not in standing]
-        same = all(standing.get(each.id, each) == each for each in questions)
         added_to_shipped = bool(new) and not own  # it would hide the bank that came
-        whole = partial or list(standing.values()) == list(questions)
+        whole = partial or (whole and not new)
         if not same or not whole or added_to_shipped:
             what = f"{path} stands already" if own else f"'{bank}' came with evalkit"
             way = "Give another --bank, or move it away" if own else "Give another --bank"

@@ -67,7 +67,9 @@ def test_win_rates_and_standard_errors_of_alpaca_eval(alpaca):
 
 
 def test_length_control_is_near_the_published_one_and_less_sure_than_it_says(alpaca):
-    """Difficulty is that of these four models here, and of all models there."""
+    """Difficulty is that of these four models here, and of all models there: two of them are within
+    2 points of what was published, all of them within 2.7.
+    """
     judged, _, board = alpaca
     lengths = {(row["instruction"], GPT4): len(row["output_1"]) for row in judged["claude"]}
     for model, own in judged.items():
@@ -75,7 +77,7 @@ def test_length_control_is_near_the_published_one_and_less_sure_than_it_says(alp
     found = length_controlled(table_of(judged), lengths, GPT4).set_index("model")
     for model, row in board.items():
         there = float(row["length_controlled_winrate"])
-        assert 100 * found["win_rate"][model] == pytest.approx(there, abs=4), model
+        assert 100 * found["win_rate"][model] == pytest.approx(there, abs=2.7), model
         assert 100 * found["se"][model] > 2 * float(row["lc_standard_error"] or 0)
         plain = float(row["win_rate"])
         assert 100 * found["win_rate"][model] > plain  # all are shorter than GPT-4's answers

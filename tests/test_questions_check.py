@@ -340,7 +340,7 @@ def test_a_broken_bank_is_counted_as_far_as_it_goes(evalkit, tmp_path):
     bank(tmp_path, [*clean(), {"id": "x"}])
     ran = evalkit("questions", "list")
     assert ran.code == 1
-    assert [line.split()[:2] for line in ran.out.splitlines()][3] == ["mine", "4"]
+    assert [line.split()[:2] for line in ran.out.splitlines()][5] == ["mine", "4"]
     assert "mine: 2 faults, counted without what they are in" in ran.lines
     assert ran.lines[-1] == "Next: evalkit questions check"
 
@@ -354,13 +354,13 @@ def test_the_next_step_can_be_typed_from_here(evalkit, tmp_path):
 @pytest.mark.parametrize("name", ["a?b", "a%b", "org/name", "ein Name"])
 def test_a_bank_of_any_name_can_be_listed(evalkit, tmp_path, name):
     from evalkit.records import Question
-    from evalkit.workspace import Workspace
+    from evalkit.workspace import SHIPPED_BANKS, Workspace
 
     rows = [Question.model_validate(row) for row in clean()]
     Workspace(tmp_path).add_questions(name, rows)
     ran = evalkit("questions", "list", "--json")
     assert ran.code == 0
-    (own,) = set(json.loads(ran.out)["banks"]) - {"evalkit80", "evalkit80-zh", "sample"}
+    (own,) = set(json.loads(ran.out)["banks"]) - set(SHIPPED_BANKS)
     assert evalkit("questions", "check", own).code == 0
 
 
@@ -474,7 +474,7 @@ def test_list_counts(evalkit, tmp_path):
     assert [line.split()[0] for line in lines] == ["category", "generic", "math", "all"]
     assert lines[-1].split() == ["all", "3", "en,", "zh", "1", "1", "5", "words", "(3-7)"]
     names = [line.split()[0] for line in evalkit("questions", "list").out.splitlines()]
-    assert names == ["bank", "evalkit80", "evalkit80-zh", "mine", "sample"]
+    assert names == ["bank", "cars-en", "cars-zh", "evalkit80", "evalkit80-zh", "mine", "sample"]
 
 
 @pytest.mark.parametrize(

@@ -49,21 +49,21 @@ def same(one, other, but=()):
         pd.testing.assert_frame_equal(left[keep], right[keep], check_dtype=False)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(rows)
 def test_swapping_the_order_shown_of_every_row_changes_no_table(rows):
     swapped = [(q, shown[::-1], scores and scores[::-1], n) for q, shown, scores, n in rows]
     same(tables(reviews(rows)), tables(reviews(swapped)), but=["reviews_a_first"])
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(rows)
 def test_doubling_every_row_changes_no_estimate(rows):
     once = reviews(rows)
     same(tables(once), tables(once + once), but=["reviews", "unreadable", "reviews_a_first"])
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(rows)
 def test_asking_everything_a_second_time_changes_no_estimate(rows):
     """The same verdicts again as further samples: new rows, but no new question."""
@@ -72,7 +72,7 @@ def test_asking_everything_a_second_time_changes_no_estimate(rows):
     same(tables(reviews(rows)), tables(reviews(rows + again)), but=counts)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(rows, st.randoms(use_true_random=False))
 def test_the_order_of_rows_changes_no_table(rows, random):
     shuffled = list(rows)
@@ -80,7 +80,7 @@ def test_the_order_of_rows_changes_no_table(rows, random):
     same(tables(reviews(rows)), tables(reviews(shuffled)))
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(rows)
 def test_naming_another_baseline_only_turns_the_pairs_around(rows):
     pairs = tables(reviews(rows), "base")[0].set_index(["a", "b"])
