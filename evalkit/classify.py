@@ -17,6 +17,8 @@ from evalkit.records import Answer, Question, short_hash
 TRAIN = 0.25
 """The share of the texts that examples are taken from, where none are marked `split: train`."""
 
+AT_ONCE = 500  # texts that are compared with all of the train part at once
+
 
 @dataclass(frozen=True)
 class Texts:
@@ -31,11 +33,24 @@ class Texts:
 
 
 @dataclass(frozen=True)
+class Posed:
+    """The texts of a bank in the words of one prompt."""
+
+    name: str
+    prompt: ClassifyPrompt
+    bank: str
+    """The name under which the answers are kept."""
+    questions: tuple[Question, ...]
+
+
+@dataclass(frozen=True)
 class Labelled:
     """What one chatbot made of one text."""
 
     labelling: Labelling
     """Of several samples: the label of most, and of as many the one that came first."""
+    answer: Answer
+    """The first that says so."""
     dollars: float | None
     answers: tuple[Answer, ...]
 
@@ -65,16 +80,16 @@ def texts(
         raise Missing("which labels are there? The bank names fewer than two; give --labels A,B")
     several = several or any(len(question.label) > 1 for question in questions)
     train = _train(questions, seed) if examples else []
-    held = {question.turns[0].strip().casefold() for question in train}
-    kept = {question.id for question in train}
-    test = [
-        each
-        for each in questions
-        if each.id not in kept and each.turns[0].strip().casefold() not in held
-    ]
+    held = {_same(question) for question in train}
+    test = [question for question in questions if _same(question) not in held]
     if examples and not train:
         raise Missing("no text has a label that it could be an example for; take another --prompt")
     return Texts(tuple(train), tuple(test), names, several)
+
+
+def _same(question: Question) -> str:
+    """What two texts share that are one."""
+    return question.turns[0].strip().casefold()
 
 
 def _train(questions: Sequence[Question], seed: int) -> list[Question]:
@@ -140,10 +155,12 @@ def nearest(
     weights = TfidfVectorizer(analyzer="char", ngram_range=(1, 3), sublinear_tf=True)
     known = weights.fit_transform([each.turns[0] for each in train])
     found: dict[str, list[Question]] = {}
-    for question in test:
-        likeness = (known @ weights.transform([question.turns[0]]).T).toarray()[:, 0]
-        order = sorted(range(len(train)), key=lambda n: (-likeness[n], train[n].id))[:count]
-        found[question.id] = [train[n] for n in reversed(order)]
+    for first in range(0, len(test), AT_ONCE):
+        some = test[first : first + AT_ONCE]
+        likeness = (weights.transform([each.turns[0] for each in some]) @ known.T).toarray()
+        order = (-likeness).argsort(axis=1, kind="stable")[:, :count]
+        for question, places in zip(some, order, strict=True):
+            found[question.id] = [train[n] for n in reversed(places)]
     return found
 
 
@@ -161,9 +178,9 @@ def _voted(rows: Sequence[Answer], labels: Labels) -> Labelled:
     read = [_read(row, labels) for row in rows]
     votes = Counter(each.labels for each in read if each.labels is not None)
     winner = votes.most_common(1)[0][0] if votes else None
-    chosen = next((each for each in read if each.labels == winner), read[0])
+    chosen, first = next(pair for pair in zip(read, rows, strict=True) if pair[0].labels == winner)
     costs = [row.dollars for row in rows if row.dollars is not None]
-    return Labelled(chosen, sum(costs) if costs else None, tuple(rows))
+    return Labelled(chosen, first, sum(costs) if costs else None, tuple(rows))
 
 
 def _read(row: Answer, labels: Labels) -> Labelling:

@@ -5,7 +5,10 @@ Every name and every text in them is Chinese: what is English on their page is t
 
 from conftest import answer, question, review
 
+from evalkit.classify import Posed, posed, texts
+from evalkit.prompts import ClassifyPrompt
 from evalkit.records import VOTE, Answer, Question, Review, human
+from evalkit.report.labelled import labelled
 from evalkit.report.results import evidence
 
 
@@ -61,3 +64,53 @@ def every_part(judges=("裁判甲", "裁判乙")):
     ]
     del said["题9", "模型丙"]
     return evidence("题库", asked, list(said.values()), reviews, "基准")
+
+
+def every_label():
+    """The page of texts that were labelled, which has nothing of judges: all that it may say."""
+    names = ("红", "蓝", "绿")
+    bank = [
+        Question.model_validate(
+            question(f"文{n:02}", turns=[f"第 {n} 条。"], label=[names[n % 3]] if n < 48 else [])
+        )
+        for n in range(56)
+    ]
+    parted = texts(bank, names, several=False, examples=True, seed=1)
+    asked = []
+    for name in ("直问", "推理"):
+        prompt = ClassifyPrompt(description="", template="{{ text }}", task="")
+        asked.append(Posed(name, prompt, name, tuple(posed(parted, prompt, None, 1))))
+    odd = ("", "红，还是蓝？", "不是红", "黄", '{"label": "黄"}')
+
+    def reply(place, n, p):
+        """The fourth model errs most; of each way of being unreadable there is one."""
+        right = names[n % 3]
+        if place == 2 and p and n % 9 == 4:
+            return odd[n % len(odd)]
+        return f"线索：{n}\n标签：{names[(n + 1) % 3] if n % 7 < place else right}"
+
+    answers = {
+        each.bank: [
+            Answer.model_validate(
+                answer(
+                    q.id,
+                    model,
+                    reply(place, int(q.id[1:]), p),
+                    dollars=None if place == 0 and p else 0.001 * (place + 1) ** 3 * (p + 1),
+                    sample=sample,
+                    finish_reason="length" if n == 3 else "stop",
+                    served="版本",
+                    time="2026-01-02T03:04:05+00:00",
+                )
+            )
+            for place, model in enumerate(("模型甲", "模型乙", "模型丙"))
+            for n, q in enumerate(each.questions)
+            for sample in range(2 if n == 5 else 1)
+            if (n, place) != (7, 1)
+        ]
+        for p, each in enumerate(asked)
+    }
+    row = answers["直问"][0]
+    answers["直问"][0] = row.model_copy(update={"turns": ("",), "refusal": "不能说"})
+    models = ("模型甲", "模型乙", "模型丙")
+    return labelled("题库", bank, parted, asked, answers, models, "模型甲", 0.02)

@@ -228,7 +228,8 @@ def questions(n):
 @pytest.mark.parametrize("several", [False, True])
 def test_no_text_that_is_asked_about_is_an_example(path, several):
     prompt = yamlfile.load(path, ClassifyPrompt)
-    bank = [*questions(40), questions(1)[0].model_copy(update={"id": "again"})]
+    again = [each.model_copy(update={"id": f"{each.id} again"}) for each in questions(10)]
+    bank = [*questions(40), *again]
     parted = texts(bank, [], several=several, examples=bool(prompt.examples.count), seed=1)
     made = posed(parted, prompt, None, 1)
     train = {each.turns[0] for each in parted.train}
@@ -311,6 +312,7 @@ CARS = Labels([YES, NO])
         ("", None, "empty reply"),
         ('{"label": "trucks"}', None, "no label in the JSON"),
         ("about carsharing", None, "no label found"),
+        ("I thought of roundabout cars", None, "no label found"),
     ],
 )
 def test_one_label(reply, label, rung):
@@ -333,6 +335,11 @@ def test_one_label(reply, label, rung):
 def test_one_label_in_chinese(reply, label):
     found = Labels(["与汽车有关", "与汽车无关"]).read(reply)
     assert found.labels == (None if label is None else (label,))
+
+
+def test_of_labels_that_hold_one_another_the_longest_counts():
+    found = Labels(["car", "car rental"]).read("I think that car rental fits")
+    assert found.labels == ("car rental",)
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from math import log
 
 import pytest
 from conftest import ROOT, published
-from every_part import every_part
+from every_part import every_label, every_part
 
 from evalkit.report.changes import changes, told
 from evalkit.report.page import page
@@ -335,7 +335,80 @@ def changed(found):
     ]
 
 
+def price(value):
+    if value is None:
+        return "none known"
+    return f"${value:.2f}" if value >= 1 else f"${value:.2g}"
+
+
+def labels(found):
+    found = found["labelled"]
+    yield [
+        [
+            row["model"],
+            row["prompt"],
+            percent(row["accuracy"]),
+            bounds(row, "accuracy"),
+            percent(row["macro_f1"]),
+            bounds(row, "macro_f1"),
+            decimals(row["kappa"]),
+            str(row["unreadable"]),
+            str(row["texts"]),
+            price(row["dollars_per_thousand"]),
+        ]
+        for row in found["scores"]
+    ]
+    for row in found["confusion"]:
+        yield [
+            [label, *map(str, counts)]
+            for label, counts in zip(row["labels"], row["texts"], strict=True)
+        ]
+    yield [
+        [
+            row["label"],
+            row["model"],
+            row["prompt"],
+            str(row["support"]),
+            str(row["predicted"]),
+            percent(row["precision"]),
+            bounds(row, "precision"),
+            percent(row["recall"]),
+            bounds(row, "recall"),
+            percent(row["f1"]),
+        ]
+        for row in found["by_label"]
+    ]
+    if found["to_label_first"]:
+        yield [
+            [
+                f"第 {int(row['question'][1:])} 条。 {row['question']}",
+                str(row["votes"]),
+                decimals(row["entropy"]),
+            ]
+            for row in found["to_label_first"]
+        ]
+
+
+def replies(found):
+    yield [
+        [
+            row["model"],
+            row["prompt"],
+            ", ".join(row["served"]) or "not said",
+            f"{found['texts'] - row['owed']} of {found['texts']}",
+            str(row["empty"]),
+            str(row["cut"]),
+            "" if row["mean_characters"] is None else f"{row['mean_characters']:,.0f}",
+            dollars(row["dollars"]),
+        ]
+        for row in found["replies"]
+    ]
+
+
 def method(found):
+    if found["labelled"]:
+        yield from replies(found["labelled"])
+        return
     yield [
         [
             row["model"],
@@ -364,6 +437,7 @@ def method(found):
 
 # Of each part: the tables from the file, and which cells of the page's rows hold its numbers.
 PARTS = {
+    "labels": (labels, slice(None)),
     "pairs": (pairs, slice(None)),
     "categories": (categories, slice(None)),
     "leaderboard": (leaderboard, slice(None)),
@@ -386,11 +460,14 @@ def in_process():
     return page(now), json.loads(now.results.model_dump_json())
 
 
-@pytest.fixture(params=["every part", "sample", "vicuna"])
+@pytest.fixture(params=["every part", "every label", "sample", "vicuna"])
 def both(request, evalkit, tmp_path):
     """A page as HTML, and the file beside it."""
     if request.param == "every part":
         return in_process()
+    if request.param == "every label":
+        made = every_label()
+        return page(made), json.loads(made.results.model_dump_json())
     if request.param == "vicuna":
         folder = published("vicuna-blog-eval")
         assert evalkit("import", "vicuna", folder).code == 0
@@ -418,6 +495,18 @@ def test_every_cell_of_every_table_is_what_the_file_says(show, both):
     assert tables == sum(len(tab.query_selector(f"#{n}").evaluate(TABLES)) for n in seen if seen[n])
 
 
+def of_labels(found):
+    """The numbers that the sentences of texts that were labelled may say."""
+    known = {f"{100 * found['margin']:g}"}
+    costs = {(r["model"], r["prompt"]): r["dollars_per_thousand"] for r in found["scores"]}
+    for row in found["between"]:
+        known |= {f"{abs(100 * row[f'difference{end}']):.1f}" for end in ("", "_low", "_high")}
+        known.add(str(row["labelled"]))
+        one, other = costs[row["a"], row["prompt_a"]], costs[row["b"], row["prompt_b"]]
+        known |= {f"{one / other:.2g}", f"{other / one:.2g}"} if one and other else set()
+    return known
+
+
 def test_every_number_in_the_charts_and_in_the_verdict_is_in_the_file(show, both):
     html, found = both
     tab = show(html)
@@ -432,6 +521,7 @@ def test_every_number_in_the_charts_and_in_the_verdict_is_in_the_file(show, both
         for name in ("", "_low", "_high"):
             known.add(percent(row[f"win_rate_b_calibrated{name}"], 0))
         known |= {str(row["labels"])} if row["enough"] else set()
+    known |= of_labels(found["labelled"]) if found["labelled"] else set()
     texts = tab.locator(".chart text").all_text_contents()
     values = [text for text in texts if re.fullmatch(r"\d+\.\d( +\[.*\])?", text)]
     assert len(values) >= len(found["relative_score"])

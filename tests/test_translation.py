@@ -8,7 +8,7 @@ from dataclasses import replace
 import jinja2
 import pytest
 from conftest import ROOT, question, review
-from every_part import every_part
+from every_part import every_label, every_part
 from jinja2.ext import extract_from_ast
 
 from evalkit.cli.report import report
@@ -28,6 +28,7 @@ HOLES = re.compile(r"\{[^}]*\}")
 NAMES = {
     *("Bradley", "Terry", "Waudby", "Smith", "Ramdas", "Student", "Wilson", "Krippendorff"),
     *("kappa", "Kappa", "AC", "delta", "JSON", "max", "tokens", "finish", "reason", "length"),
+    *("Cohen", "Tango", "BCa", "classify"),
     *("PPI", "Angelopoulos", "Duchi", "Zrnic"),
     *("evalkit", "report", "vote", "bank", "baseline", "lang", "zh"),
 }
@@ -137,8 +138,20 @@ def test_nothing_of_the_chinese_page_is_english(show):
         tab.keyboard.press("j")
         tab.keyboard.press("p")
         seen.append(tab.evaluate(OWN))
-    assert tab.locator("section").count() == len(SECTIONS) - 1, "all but the catalogue's facts"
+    assert tab.locator("section").count() == len(SECTIONS) - 2, "all but facts and labels"
     assert english("\n".join(seen)) == set()
+    assert show.heard == []
+
+
+def test_nothing_of_the_chinese_page_of_labels_is_english(show):
+    tab = show(page(replace(every_label(), language="zh", command="evalkit classify --bank 题库")))
+    tab.evaluate("document.querySelectorAll('details').forEach(each => { each.open = true })")
+    assert [each.get_attribute("id") for each in tab.locator("section").all()] == [
+        "verdict",
+        "labels",
+        "method",
+    ]
+    assert english(tab.evaluate(OWN).replace('"label"', "")) == set()
     assert show.heard == []
 
 
@@ -158,8 +171,9 @@ def test_why_there_is_no_leaderboard_is_said_in_chinese():
     assert "c 从未赢过其他模型" in page(replace(found, language="zh"))
 
 
-def test_the_numbers_are_those_of_the_english_page(show):
-    found = every_part()
+@pytest.mark.parametrize("make", [every_part, every_label])
+def test_the_numbers_are_those_of_the_english_page(show, make):
+    found = make()
     numbers = {}
     for language in LANGUAGES:
         tab = show(page(replace(found, language=language)))

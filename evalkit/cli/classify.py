@@ -1,13 +1,15 @@
 """evalkit classify: chatbots give texts their labels, side by side, with the price of 1,000."""
 
+import shlex
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from evalkit.cli import answer, calls
+from evalkit.cli.report import open_in_browser
 from evalkit.cli.verb import (
     Everywhere,
     note,
@@ -21,39 +23,25 @@ from evalkit.cli.verb import (
 from evalkit.errors import Missing, Unknown, count
 
 if TYPE_CHECKING:
-    import pandas as pd
+    from pathlib import Path
 
     from evalkit.catalog import Catalog, Model
-    from evalkit.classify import Labelled, Texts
+    from evalkit.classify import Posed, Texts
     from evalkit.cli.calls import Limits, Outcome, Plan, Way
     from evalkit.prompts import ClassifyPrompt
     from evalkit.records import Question
+    from evalkit.report.evidence import Evidence
+    from evalkit.report.schema import Labelled
     from evalkit.workspace import Workspace
 
+HEAD = (
+    "model, prompt", "right %", "95 %", "macro F1 %", "kappa", "unreadable", "texts", "$ per 1,000",
+)  # fmt: skip
+TOLD = ("scores", "by_label", "between", "to_label_first", "reasons")
+"""The tables that --json prints."""
+PASSING = ("folder", "as_json", "open_page", "lang", "base_url", "key_env", "replay", "timeout")
+"""Options that say nothing of what is asked; the page's own command does without."""
 USUAL = 60  # tokens of a reply: a label, or clues and reasoning before it
-
-
-@dataclass(frozen=True)
-class Posed:
-    """The texts of a bank in the words of one prompt."""
-
-    name: str
-    prompt: "ClassifyPrompt"
-    bank: str
-    """The name under which the answers are kept."""
-    questions: "tuple[Question, ...]"
-
-
-@dataclass(frozen=True)
-class Judged:
-    """What the labels come to."""
-
-    scores: "list[dict[str, Any]]"
-    by_label: "list[dict[str, Any]]"
-    between: "list[dict[str, Any]]"
-    to_label_first: "list[dict[str, Any]]"
-    reasons: "list[dict[str, Any]]"
-    """Why replies could not be read."""
 
 
 @click.command(short_help="Have texts labelled: can it replace ChatGPT at that?")
@@ -115,6 +103,14 @@ class Judged:
     help="Of which texts become examples, and of the calls.",
 )
 @click.option("--show-prompt", is_flag=True, help="Print the first thing to be asked, and end.")
+@click.option("--open", "open_page", is_flag=True, help="Open the page in a browser.")
+@click.option(
+    "--lang",
+    type=click.Choice(["en", "zh"]),
+    default="en",
+    show_default=True,
+    help="Of the page's own words.",
+)
 @calls.on_a_way
 @calls.on_limits
 @on_a_workspace
@@ -133,6 +129,8 @@ def classify(
     margin: float,
     limit: int | None,
     show_prompt: bool,
+    open_page: bool,
+    lang: str,
     way: "Way",
     limits: "Limits",
     **drawn: Any,
@@ -143,7 +141,8 @@ def classify(
     answer does. Examples come from a quarter of the texts that is set apart (or from those whose
     `split` is train) and is never asked about. A reply that cannot be read is wrong, counted apart,
     and never a label. Without labels in the bank it says how far the models agree with the
-    reference, and which texts to label by hand first.
+    reference, and which texts to label by hand first. It ends with a page that has every error in
+    it, reports/BANK.labels.html, and its numbers beside it in .json.
     """
     from evalkit.answer import Asking, Settings
     from evalkit.classify import texts
@@ -174,17 +173,29 @@ def classify(
     ended = [*_ask(given, workspace, catalog, models, posed, parted, settings, limits)]
     code = max(each.code for each in ended)
     values: dict[str, Any] = {"bank": bank, "labels": parted.labels}
+    pages: list[Path] = []
     if not limits.dry_run and code < 2:
         by = _reference(reference, [model.name for model in models])
-        found = _judged(workspace, models, posed, parted, by, margin / 100)
+        found = _found(workspace, catalog, bank, questions, models, posed, parted, by, margin / 100)
+        labelled = found.results.labelled
+        assert labelled is not None, "texts were labelled"
+        if labelled.scores:
+            found = replace(found, language=lang, command=_command(ctx))
+            pages = _write(workspace, found)
         if not given.as_json:
-            _tell(found, by, margin)
-        values |= {"reference": by, "margin": margin / 100, **vars(found)}
+            _tell(labelled)
+        tables = labelled.model_dump(mode="json", include=set(TOLD))
+        values |= {"reference": by, "margin": margin / 100, **tables}
+        if pages:
+            say(f"wrote {', '.join(map(str, pages))}")
     if given.as_json:
         status = next((each.status for each in ended if each.status != "done"), "done")
         asked = {each.name: part.values for each, part in zip(posed, ended, strict=False)}
-        files = [file for each in ended for file in each.files]
-        print_json("classify", {**values, "asked": asked}, files, ended[-1].next, status)
+        files = [*pages, *(file for each in ended for file in each.files)]
+        following = f"open {pages[0]}" if pages and status == "done" else ended[-1].next
+        print_json("classify", {**values, "asked": asked}, files, following, status)
+    if open_page and pages:
+        open_in_browser(pages[0])
     ctx.exit(code)
 
 
@@ -214,8 +225,8 @@ def _posed(
     parted: "Texts",
     task: str | None,
     seed: int,
-) -> Posed:
-    from evalkit.classify import posed
+) -> "Posed":
+    from evalkit.classify import Posed, posed
 
     return Posed(name, prompt, f"{bank}.{name}", tuple(posed(parted, prompt, task, seed)))
 
@@ -225,7 +236,7 @@ def _ask(
     workspace: "Workspace",
     catalog: "Catalog",
     models: "Sequence[Model]",
-    posed: Sequence[Posed],
+    posed: "Sequence[Posed]",
     parted: "Texts",
     settings: Any,
     limits: "Limits",
@@ -250,14 +261,14 @@ def _ask(
             following=lambda owed: (
                 "the same command goes on where it stopped"
                 if owed
-                else "read what they were wrong about, in answers/"
+                else "see the table below, and the page"
             ),
         )
         ended.append(calls.carry_out(job, given, workspace, catalog, replace(limits, budget=left)))
     return ended
 
 
-def _preflight(posed: Posed, plans: "list[Plan]") -> None:
+def _preflight(posed: "Posed", plans: "list[Plan]") -> None:
     from evalkit.cli.running import priced, reached
     from evalkit.columns import padded, width
 
@@ -282,151 +293,77 @@ def _reference(given: str | None, models: Sequence[str]) -> str:
     return given or next((name for name in CHATGPT if name in models), models[0])
 
 
-def _judged(
+def _found(
     workspace: "Workspace",
+    catalog: "Catalog",
+    bank: str,
+    questions: "Sequence[Question]",
     models: "Sequence[Model]",
-    posed: Sequence[Posed],
+    posed: "Sequence[Posed]",
     parted: "Texts",
     reference: str,
     margin: float,
-) -> Judged:
+) -> "Evidence":
     """What the answers that are here come to."""
-    import pandas as pd
+    from evalkit.report.labelled import labelled
 
-    from evalkit.classify import said
-    from evalkit.parsers.labels import Labels
-    from evalkit.stats import labels as stats
-
-    truth = {question.id: question.label or None for question in parted.test}
-    rows: list[dict[str, Any]] = []
-    costs: dict[tuple[str, str], float | None] = {}
-    reasons: Counter[tuple[str, str, str]] = Counter()
-    for each in posed:
-        grammar = Labels(parted.labels, each.prompt.synonyms, several=parted.several)
-        answers = workspace.answers(each.bank)
-        for model in models:
-            own = [row for row in answers if row.model == model.name]
-            found = said(each.questions, own, grammar)
-            costs[model.name, each.name] = _per_thousand(found)
-            for id_, one in found.items():
-                rows.append(
-                    {
-                        "model": model.name, "prompt": each.name, "question": id_,
-                        "truth": truth[id_], "said": one.labelling.labels,
-                    }
-                )  # fmt: skip
-                if one.labelling.unreadable:
-                    reasons[model.name, each.name, one.labelling.unreadable] += 1
-    columns = ["model", "prompt", "question", "truth", "said"]
-    table = pd.DataFrame(rows, columns=columns).astype(object)
-    known = table if any(truth.values()) else _by_reference(table, posed, reference)
-    scores = _rows(stats.scores(known, parted.labels))
-    for row in scores:
-        row["dollars_per_thousand"] = costs[row["model"], row["prompt"]]
-        row["truth"] = "the bank" if any(truth.values()) else reference
-    return Judged(
-        scores,
-        _rows(stats.by_label(known, parted.labels)),
-        _rows(stats.between(table, margin)),
-        _rows(stats.to_label_first(table, 20)),
-        [
-            {"model": m, "prompt": p, "why": why, "replies": n}
-            for (m, p, why), n in sorted(reasons.items())
-        ],
+    return labelled(
+        bank,
+        questions,
+        parted,
+        posed,
+        {each.bank: workspace.answers(each.bank) for each in posed},
+        [model.name for model in models],
+        reference,
+        margin,
+        stanzas=catalog.stanzas,
     )
 
 
-def _by_reference(table: "pd.DataFrame", posed: Sequence[Posed], reference: str) -> "pd.DataFrame":
-    """The predictions of the others, the reference's own taken for the truth."""
-    from evalkit.stats.labels import against
+def _command(ctx: click.Context) -> str:
+    """What makes the page again: the options that say what is asked, as they were given."""
+    from click.core import ParameterSource
 
-    return against(table, reference, posed[0].name)
-
-
-def _per_thousand(found: "Mapping[str, Labelled]") -> float | None:
-    from evalkit.stats.labels import cost_per_thousand
-
-    costs = [one.dollars for one in found.values()]
-    if not costs or None in costs:
-        return None
-    return cost_per_thousand(sum(cost for cost in costs if cost is not None), len(costs))
-
-
-def _rows(table: "pd.DataFrame") -> list[dict[str, Any]]:
-    objects = table.astype(object).where(table.notna(), None)
-    return [{str(name): value for name, value in row.items()} for row in objects.to_dict("records")]
+    parts = ["evalkit", "classify"]
+    of_a_run = {*calls.Limits.__dataclass_fields__, *PASSING}
+    for option in ctx.command.params:
+        name = str(option.name)
+        given = ctx.get_parameter_source(name) == ParameterSource.COMMANDLINE
+        if given and name not in of_a_run:
+            value = ctx.params[name]
+            for each in value if isinstance(value, tuple) else (value,):
+                parts += [option.opts[-1]] if each is True else [option.opts[-1], f"{each}"]
+    return shlex.join(parts)
 
 
-def _tell(found: Judged, reference: str, margin: float) -> None:
+def _write(workspace: "Workspace", found: "Evidence") -> "list[Path]":
+    """The page and its numbers, beside those of a bank's reviews; the page first."""
+    from evalkit.report.page import page
+
+    numbers = found.results.model_dump_json(indent=1) + "\n"
+    made = {".labels.html": page(found), ".labels.json": numbers}
+    return [workspace.write_report(found.results.bank, *content) for content in made.items()]
+
+
+def _tell(found: "Labelled") -> None:
     """The table, and what it says of each model beside the reference."""
     from evalkit.columns import aligned
-    from evalkit.report.words import interval, percent
+    from evalkit.report import labels
+    from evalkit.report.words import interval, per_thousand, percent
 
     if not found.scores:
         raise Missing("no text has both a label and an answer yet")
-    head = (
-        "model, prompt",
-        "right %",
-        "95 %",
-        "macro F1 %",
-        "kappa",
-        "unreadable",
-        "texts",
-        "$ per 1,000",
-    )
-    table = [head]
+    table = [HEAD]
     for row in found.scores:
-        dollars = row["dollars_per_thousand"]
         table.append((
-            f"{row['model']}, {row['prompt']}", percent(row["accuracy"]),
-            interval(row["accuracy_low"], row["accuracy_high"], 100), percent(row["macro_f1"]),
-            "" if row["kappa"] is None else f"{row['kappa']:.2f}", f"{row['unreadable']}",
-            f"{row['texts']}", "" if dollars is None else f"{dollars:.2f}",
+            f"{row.model}, {row.prompt}", percent(row.accuracy),
+            interval(row.accuracy_low, row.accuracy_high, 100), percent(row.macro_f1),
+            "" if row.kappa is None else f"{row.kappa:.2f}", f"{row.unreadable}",
+            f"{row.texts}", per_thousand(row.dollars_per_thousand),
         ))  # fmt: skip
-    if found.scores[0]["truth"] == reference:
-        say(f"no text has a label: what {reference} says stands in for the truth")
-    for line in aligned(table):
+    if found.stand_in:
+        say(f"no text has a label: what {found.stand_in} says stands in for the truth")
+    for line in [*aligned(table), *labels.besides(found)]:
         show(line)
-    for row in found.between:
-        if (
-            reference in (row["a"], row["b"])
-            and row["a"] != row["b"]
-            and row["prompt_a"] == row["prompt_b"]
-        ):
-            show(_verdict(row, reference, margin, found.scores))
-    for each in found.reasons:
-        say(f"{each['model']}, {each['prompt']}: {each['replies']} unreadable ({each['why']})")
-
-
-SAYS = {
-    "better": "is better than {reference}",
-    "not worse": "is not worse than {reference} by more than {margin:g} points",
-    "worse": "is worse than {reference} by more than {margin:g} points",
-    "open": "may be worse than {reference} by more than {margin:g} points; more texts would tell",
-}
-
-
-def _verdict(
-    row: dict[str, Any], reference: str, margin: float, scores: list[dict[str, Any]]
-) -> str:
-    """One model beside the reference, in a sentence."""
-    from evalkit.report.words import percent
-
-    turned = row["b"] == reference
-    name, prompt = (row["a"] if turned else row["b"]), row["prompt_a"]
-    word = row["verdict_a"] if turned else row["verdict_b"]
-    if word is None:
-        both = f"{percent(row['agreement'])}% of the {row['both_read']} texts that both labelled"
-        return f"{name}, {prompt}: agrees with {reference} on {both}"
-    ends = (row["difference_low"], row["difference_high"])
-    points, (low, high) = row["difference"], ends
-    if turned:
-        points, low, high = -points, -high, -low
-    said = SAYS[word].format(reference=reference, margin=margin)
-    difference = f"{100 * points:+.1f} points [{100 * low:+.1f}, {100 * high:+.1f}]"
-    price = {
-        each["model"]: each["dollars_per_thousand"] for each in scores if each["prompt"] == prompt
-    }
-    mine, theirs = price.get(name), price.get(reference)
-    at = f", at {mine / theirs:.2g} times the price" if mine is not None and theirs else ""
-    return f"{name}, {prompt}: {said} ({difference}, {row['labelled']} texts){at}"
+    for sentence in labels.reasons(found):
+        say(sentence)

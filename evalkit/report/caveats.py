@@ -7,8 +7,9 @@ model's answers are not to be trusted at all. Nothing is computed.
 from collections.abc import Iterable, Iterator
 
 from evalkit.records import VOTE
+from evalkit.report.labels import stand_in
 from evalkit.report.people import not_calibrated
-from evalkit.report.schema import Answered, Canaries, Detected, Judged, Results
+from evalkit.report.schema import Answered, Canaries, Detected, Judged, Labelled, Results
 from evalkit.report.words import interval, judge_of, percent
 from evalkit.said import Said, counted, joined
 
@@ -77,6 +78,9 @@ def suspect(found: Iterable[Detected]) -> Iterator[str]:
 
 def missing(results: Results) -> Iterator[str]:
     """What is absent, in sentences, so that no number is taken for more than it is."""
+    if results.labelled:
+        yield from _missing_labels(results.labelled)
+        return
     if not any(row.answers for row in results.answers):
         yield Said("Nothing has been answered yet.")
     if len(results.models) == 1:
@@ -87,7 +91,7 @@ def missing(results: Results) -> Iterator[str]:
     elif results.models and not results.pairs:
         yield Said("No pair of answers has been judged yet.")
     for row in results.answers:
-        yield from _missing_answers(row, results.questions)
+        yield from _missing_answers(row, results.questions, row.model)
     if results.pairs:
         yield from _missing_reviews(results)
     judged = [row.stale for row in results.reviews if row.prompt != VOTE]
@@ -99,8 +103,17 @@ def missing(results: Results) -> Iterator[str]:
         )
 
 
-def _missing_answers(row: Answered, questions: int) -> Iterator[str]:
-    model = row.model
+def _missing_labels(found: Labelled) -> Iterator[str]:
+    for row in found.replies:
+        yield from _missing_answers(
+            row, found.texts, Said("{model}, {prompt}", model=row.model, prompt=row.prompt)
+        )
+    bare = found.texts - found.with_truth
+    if bare and found.with_truth:
+        yield Said("{n} of {of} texts have no label: they are in no score.", n=bare, of=found.texts)
+
+
+def _missing_answers(row: Answered, questions: int, model: str) -> Iterator[str]:
     if row.owed:
         yield Said("{model}: {n} of {of} answers are owed.", model=model, n=row.owed, of=questions)
     if row.empty:
@@ -151,6 +164,8 @@ def caveats(results: Results) -> list[str]:
         told.append(
             Said("This is a sample that came with evalkit, written by hand. It measures nothing.")
         )
+    if results.labelled:
+        told += stand_in(results.labelled)
     if results.pairs:
         told += _about_orders(results)
         told += _orders_not_kept(results)

@@ -1,4 +1,4 @@
-"""The page's two charts: numbers -> matplotlib -> SVG that a strict page may hold, or PNG.
+"""The page's charts: numbers -> matplotlib -> SVG that a strict page may hold, or PNG.
 
 The SVG has no style attributes and no style element, which the page's Content-Security-Policy
 would refuse; text stays text, and ink that is black here takes the page's own colour. Charts get
@@ -18,11 +18,12 @@ from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
+from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
 from evalkit.columns import width
 from evalkit.escape import visible
 from evalkit.report.fonts import families
-from evalkit.report.schema import Pair, RelativeScore, Results
+from evalkit.report.schema import Labelled, Pair, RelativeScore, Results
 from evalkit.report.words import interval
 from evalkit.said import Said
 
@@ -40,6 +41,8 @@ STYLE: Any = {
 _CHAINED: dict[str, Any] = {"facecolor": CHAINED, "edgecolor": HATCH, "hatch": "///"}
 _REFERENCE: dict[str, Any] = {"color": "#888888", "linewidth": 1, "linestyle": (0, (4, 3))}
 WIDTH, ROW, VALUES, LONGEST_NAME = 5.2, 0.44, 1.55, 1.9  # inches; VALUES: the numbers' column
+NAMES = 1.9  # inches beside the dots of prices
+MANY_TIMES = 8
 
 _SVG = "http://www.w3.org/2000/svg"
 _HREF = "{http://www.w3.org/1999/xlink}href"
@@ -125,6 +128,61 @@ def win_rates(drawing: Drawing) -> Figure:
     model = _shortened(drawing.baseline)
     _label(axes, drawing.say(Said("win rate against {model} in %, 95% interval", model=model)))
     return figure
+
+
+def prices(found: Labelled, translation: Mapping[str, str]) -> Figure | None:
+    """Dots of accuracy against dollars for 1,000 texts, with intervals; None with fewer than two.
+
+    The names stand in a column beside them, from the most accurate down, each on a line to its dot.
+    """
+    rows = sorted(found.priced, key=lambda row: -(row.accuracy or 0))
+    if len(rows) < 2:
+        return None
+    with mpl.rc_context(STYLE):
+        height = max(2.6, ROW * len(rows) * 0.8 + 0.95)
+        figure = Figure(figsize=(WIDTH, height))
+        sides = (0.55 / WIDTH, 0.6 / height, (WIDTH - 0.55 - NAMES) / WIDTH, 1 - 0.75 / height)
+        axes = figure.add_axes(sides)
+        axes.grid(color=GRID, linewidth=0.6)
+        axes.set_axisbelow(True)
+        axes.tick_params(length=0)
+        low = min(100 * (row.accuracy_low or 0) for row in rows)
+        high = max(100 * (row.accuracy_high or 0) for row in rows)
+        axes.set_ylim(max(0.0, low - 2), min(100.5, high + 2))
+        _scale(axes, [row.dollars_per_thousand or 0 for row in rows])
+        for place, row in enumerate(rows):
+            x, y = row.dollars_per_thousand or 0, 100 * (row.accuracy or 0)
+            reference = row.model == found.reference
+            ends = [100 * (row.accuracy_low or 0), 100 * (row.accuracy_high or 0)]
+            axes.plot([x, x], ends, color="black", linewidth=1.6, clip_on=False)
+            dot = BASELINE if reference else DIRECT
+            axes.plot(x, y, "o", color=dot, markersize=8, clip_on=False)
+            aside: Any = {"xytext": (1.06, 1 - (place + 0.5) / len(rows))}
+            line: Any = {"arrowstyle": "-", "color": "#888888", "linewidth": 0.8, "shrinkB": 5}
+            axes.annotate(
+                _shortened(f"{row.model}, {row.prompt}"), (x, y), textcoords="axes fraction",
+                va="center", arrowprops=line, annotation_clip=False, **aside,
+            )  # fmt: skip
+    across = Said("dollars for 1,000 texts").into(translation)
+    axes.set_xlabel(across)
+    axes.set_ylabel(Said("right %, 95% interval").into(translation))
+    return figure
+
+
+def _scale(axes: Axes, dollars: Sequence[float]) -> None:
+    """Dollars across: by powers where the dearest costs many times the cheapest."""
+    most, least = max(dollars), min(dollars)
+    if least > 0 and most / least >= MANY_TIMES:
+        axes.set_xscale("log")
+        axes.xaxis.set_major_locator(
+            LogLocator(subs=(1, 3), numticks=9) if most / least < 50 else LogLocator(numticks=5)
+        )
+        axes.xaxis.set_minor_locator(NullLocator())
+        axes.set_xlim(least / 1.5, most * 1.5)
+    else:
+        axes.xaxis.set_major_locator(MaxNLocator(5))
+        axes.set_xlim(0, most * 1.15 or 1)
+    axes.xaxis.set_major_formatter(lambda value, _: rf"\${value:g}")
 
 
 def svg(figure: Figure, label: str) -> Markup:

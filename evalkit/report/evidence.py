@@ -12,6 +12,31 @@ from evalkit.report.translation import translation
 
 
 @dataclass(frozen=True)
+class Reading:
+    """What one model with one prompt made of one text."""
+
+    model: str
+    prompt: str
+    labels: tuple[str, ...] | None
+    """None: its reply cannot be read."""
+    unreadable: str | None
+    """Why not."""
+    right: bool
+    reply: str
+    """Word for word; of several samples the first that says so."""
+    samples: int
+
+
+@dataclass(frozen=True)
+class LabelledText:
+    """A text with a truth, and what was made of it."""
+
+    question: Question
+    truth: tuple[str, ...]
+    readings: tuple[Reading, ...]
+
+
+@dataclass(frozen=True)
 class Evidence:
     """All that a section may show. Rows that do not count are not in it."""
 
@@ -25,6 +50,10 @@ class Evidence:
     """As `stats.battles` gives them, people's votes too, but no ties by rule in their names."""
     prompts: Mapping[str, JudgePrompt] = field(default_factory=dict)
     """What the judges are told, by name, as it stands now."""
+    labelled: tuple[LabelledText, ...] = ()
+    """Texts that were labelled, in the order of the bank."""
+    command: str | None = None
+    """What makes the page again, where `evalkit report` does not."""
     redacted: bool = False
     """Leave out what was asked and said: hashes stand in its place."""
     language: str = "en"

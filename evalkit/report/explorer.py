@@ -103,8 +103,7 @@ class Explorer:
         """How a list names a question."""
         if self.evidence.redacted:
             return short_hash(question.turns)
-        text = " ".join(question.turns[0].split())
-        return text if len(text) <= FIRST_LINE else f"{text[:FIRST_LINE].rstrip()}…"
+        return first_line(question.turns[0])
 
     def data(self) -> dict[str, Any]:
         """All of it, as page.js reads it: lists by question, in the order of the bank."""
@@ -196,6 +195,12 @@ class Explorer:
             request = filled(prompt, Showing(question, review.shown, marks)).request
             found[review.prompt] = [[m.role, spelled(m.text)] for m in request.messages]
         return found
+
+
+def first_line(text: str) -> str:
+    """A text as a list can bear it."""
+    text = " ".join(text.split())
+    return text if len(text) <= FIRST_LINE else f"{text[:FIRST_LINE].rstrip()}…"
 
 
 def address(**told: str) -> str:

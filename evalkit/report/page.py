@@ -16,10 +16,12 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from evalkit.escape import visible
+from evalkit.escape import spelled, visible
 from evalkit.price import in_dollars
+from evalkit.report import labels
 from evalkit.report.evidence import Evidence
-from evalkit.report.explorer import address, in_element
+from evalkit.report.explorer import RAW_FROM, address, in_element
+from evalkit.report.markup import html
 from evalkit.report.people import voters
 from evalkit.report.schema import Change, Comparison, PairInCategory
 from evalkit.report.sections import SECTIONS
@@ -30,6 +32,7 @@ from evalkit.report.words import (
     dates,
     interval,
     judge_of,
+    per_thousand,
     percent,
     strip,
 )
@@ -91,8 +94,9 @@ def _environment(language: str) -> Environment:
         "voters": voters,
         "dates": dates,
     }
+    environment.filters |= {"reply": _reply, "why": labels.why, "per_thousand": per_thousand}
     environment.filters |= {"certain": certain, "decimals": _decimals, "whole": _whole}
-    environment.globals |= {"_": Said, "counted": counted}
+    environment.globals |= {"_": Said, "counted": counted, "marks": labels.MARKS}
     return environment
 
 
@@ -118,6 +122,13 @@ def _shortened(text: str) -> str:
     if len(text) <= LONGEST_HEADING:
         return text
     return f"{text[: LONGEST_HEADING - 20]}… ({len(text):,} characters)"
+
+
+def _reply(text: str) -> Markup:
+    """What a model said, as markdown that can do nothing; a very long text as it is."""
+    if len(text) > RAW_FROM:
+        return Markup('<pre class="words">{}</pre>').format(spelled(text))
+    return Markup(html(text))
 
 
 def _rows(pair: Comparison, outcome: str) -> str:

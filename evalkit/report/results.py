@@ -104,7 +104,7 @@ def evidence(
     apart = differences(table, baseline) if baseline else none
     own = [review for review in asked if review.canary is None]
     days = {row.time[:10] for row in [*counted, *own] if row.time}
-    detected: list[Detected] = _rows(Detected, detectors(questions, judged.values()))
+    detected: list[Detected] = rows_of(Detected, detectors(questions, judged.values()))
     found = Results(
         bank=bank,
         bank_hash=short_hash([[question.id, *question.turns] for question in questions]),
@@ -113,32 +113,32 @@ def evidence(
         models=models,
         questions=len(questions),
         sample=sample,
-        dollars=_dollars([*answers, *reviews]),
+        dollars=dollars_of([*answers, *reviews]),
         earliest=min(days, default=None),
         latest=max(days, default=None),
-        answers=[_answered(model, answers, counted, categories) for model in models],
+        answers=[answered(model, answers, counted, categories) for model in models],
         reviews=_judged(asked, left_out, all_asked, prompts or {}),
-        described=[_described(m, stanzas[m]) for m in models if m in stanzas],
+        described=[described(m, stanzas[m]) for m in models if m in stanzas],
         judge_card=[JudgeCard.model_validate(row) for row in report_card(table, own, lengths)],
-        judge_by_category=_rows(JudgeInCategory, consistency_by_category(table)),
-        agreement=_rows(Agreement, agreement.agreements(table)),
-        panel=next(iter(_rows(Panel, agreement.panel(table))), None),
-        with_people=_rows(WithPeople, with_people(everybody)),
+        judge_by_category=rows_of(JudgeInCategory, consistency_by_category(table)),
+        agreement=rows_of(Agreement, agreement.agreements(table)),
+        panel=next(iter(rows_of(Panel, agreement.panel(table))), None),
+        with_people=rows_of(WithPeople, with_people(everybody)),
         voters=_voters(current, stale),
         canaries=tested,
         detectors=detected,
         alarms=[],
-        decisions=_rows(DecisionOfPair, decisions(table)),
-        races=_rows(Race, races(table)),
+        decisions=rows_of(DecisionOfPair, decisions(table)),
+        races=rows_of(Race, races(table)),
         leaderboard=ranked,
         unranked=unranked,
-        relative_score=_rows(RelativeScore, relative),
-        length_controlled=_rows(LengthControlled, controlled),
-        differences=_rows(Difference, apart),
-        pairs=_rows(Pair, rates.pairs(table)),
-        pooled=_rows(PooledPair, agreement.pooled(table)),
-        by_category=_rows(PairInCategory, rates.by_category(table)),
-        calibration=_rows(Calibrated, calibration(everybody).query("labels > 0")),
+        relative_score=rows_of(RelativeScore, relative),
+        length_controlled=rows_of(LengthControlled, controlled),
+        differences=rows_of(Difference, apart),
+        pairs=rows_of(Pair, rates.pairs(table)),
+        pooled=rows_of(PooledPair, agreement.pooled(table)),
+        by_category=rows_of(PairInCategory, rates.by_category(table)),
+        calibration=rows_of(Calibrated, calibration(everybody).query("labels > 0")),
         outcomes=_outcomes(table),
         missing=[],
     )
@@ -177,14 +177,16 @@ def _baseline(given: str | None, models: list[str], reviews: Iterable[Review]) -
     raise Missing(f"which model is the baseline? Give --baseline, one of: {', '.join(models)}")
 
 
-def _rows(model: type[Any], table: pd.DataFrame) -> list[Any]:
+def rows_of(model: type[Any], table: pd.DataFrame) -> list[Any]:
+    """The rows of a table as those of the schema; what is not a number is nothing."""
     objects = table.astype(object).where(table.notna(), None) if len(table) else table
     return [model.model_validate(row) for row in objects.to_dict("records")]
 
 
-def _answered(
+def answered(
     model: str, answers: Iterable[Answer], counted: Iterable[Answer], bank: Collection[str]
 ) -> Answered:
+    """What one model gave; `counted`: the answers that stand, `bank`: what was asked."""
     own = [answer for answer in counted if answer.model == model]
     lengths = [answer.characters for answer in own]
     return Answered(
@@ -195,11 +197,11 @@ def _answered(
         empty=sum(answer.is_empty for answer in own),
         mean_characters=sum(lengths) / len(lengths) if lengths else None,
         cut=sum(answer.finish_reason == "length" for answer in own),
-        dollars=_dollars(answer for answer in answers if answer.model == model),
+        dollars=dollars_of(answer for answer in answers if answer.model == model),
     )
 
 
-def _described(model: str, stanza: Stanza) -> Described:
+def described(model: str, stanza: Stanza) -> Described:
     """What the catalogue says of one model; the field's own names for facts have a column."""
     facts = {name: str(value) for name, value in stanza.facts.items()}
     own = {name: facts.pop(name, None) for name in FACTS}
@@ -216,7 +218,8 @@ def _described(model: str, stanza: Stanza) -> Described:
     )
 
 
-def _dollars(rows: Iterable[Bought]) -> float | None:
+def dollars_of(rows: Iterable[Bought]) -> float | None:
+    """What the rows cost as far as it is known; None where nothing is."""
     known = [row.dollars for row in rows if row.dollars is not None]
     return round(sum(known), 6) if known else None
 
@@ -262,7 +265,7 @@ def _judged(
                 given=sum(review.rung == "given" and not review.soft for review in own),
                 stale=sum((review.judge, review.prompt) == key for review in stale),
                 cut=sum(review.cut > 0 for review in own),
-                dollars=_dollars(r for r in reviews if (r.judge, r.prompt) == key),
+                dollars=dollars_of(r for r in reviews if (r.judge, r.prompt) == key),
             )
         )
     return rows
@@ -286,7 +289,7 @@ def _leaderboard(table: pd.DataFrame) -> tuple[list[Strength], list[str]]:
             )
             unranked.append(why)
             continue
-        rows += _rows(Strength, found.assign(judge=judge, prompt=prompt))
+        rows += rows_of(Strength, found.assign(judge=judge, prompt=prompt))
     return rows, unranked
 
 
@@ -300,4 +303,4 @@ def _outcomes(table: pd.DataFrame) -> list[Outcomes]:
 
 def canary_rows(reviews: Iterable[Review]) -> list[Canaries]:
     """What the canaries among some reviews say of their judges."""
-    return _rows(Canaries, canaries(reviews))
+    return rows_of(Canaries, canaries(reviews))

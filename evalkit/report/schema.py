@@ -4,7 +4,7 @@ Rates and ratios are fractions, `percent` and its interval are percent, interval
 that the data do not give is null. `a` is the baseline in each pair where it takes part.
 """
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, ValidatorFunctionWrapHandler, WrapValidator
 
@@ -426,8 +426,171 @@ class Change(OfPair):
     to_a: list[str] = Field(description="questions whose verdict turned towards a")
 
 
+class OfPrompt(Row):
+    """A row about one model with one prompt, which label texts."""
+
+    model: str
+    prompt: str
+
+
+class Replied(Answered):
+    """What one chatbot gave when it was asked for labels with one prompt."""
+
+    prompt: str
+
+
+class LabelScore(OfPrompt):
+    """How well one model with one prompt labels texts, on those with a truth."""
+
+    texts: int = Field(description="with a truth and a reply")
+    unreadable: int = Field(description="wrong, and never a label")
+    accuracy: float | None = Field(description="share of all of them that is right")
+    accuracy_low: float | None = Field(description="Wilson, as that of the readable ones")
+    accuracy_high: float | None
+    accuracy_readable: float | None = Field(description="of those that it could be read on")
+    accuracy_readable_low: float | None
+    accuracy_readable_high: float | None
+    labels: int = Field(description="that stand in a truth or were said; the means are of these")
+    macro_precision: float | None = Field(description="mean over the labels that occur")
+    macro_recall: float | None = Field(description="mean over the labels that occur")
+    macro_f1: float | None = Field(description="mean over the labels that occur")
+    macro_f1_low: float | None = Field(description="BCa bootstrap over texts")
+    macro_f1_high: float | None
+    weighted_precision: float | None = Field(
+        description="mean weighted by the texts that have each label"
+    )
+    weighted_recall: float | None = Field(
+        description="mean weighted by the texts that have each label"
+    )
+    weighted_f1: float | None = Field(description="mean weighted by the texts that have each label")
+    kappa: float | None = Field(description="Cohen's, with the truth, on the readable ones")
+    dollars_per_thousand: float | None = Field(description="texts; null: no price is known")
+    truth: str = Field(description="the bank, or the model whose labels stand in for it")
+
+
+class OfLabel(OfPrompt):
+    """One label of those that one model with one prompt gave."""
+
+    label: str = Field(description="as the bank or --labels has it")
+    support: int = Field(description="texts that have it")
+    predicted: int = Field(description="texts of which it was said")
+    precision: float | None = Field(description="null: the label does not occur at all")
+    precision_low: float | None = Field(description="Wilson; null: it was never said")
+    precision_high: float | None
+    recall: float | None = Field(description="null: the label does not occur at all")
+    recall_low: float | None = Field(description="Wilson; null: no text has it")
+    recall_high: float | None
+    f1: float | None = Field(
+        description="2 hits / (support + predicted); null: it does not occur at all"
+    )
+
+
+class Confusion(OfPrompt):
+    """What one model with one prompt said of each truth, where a text has exactly one label."""
+
+    labels: list[str] = Field(description="of the rows and of all columns but the last")
+    texts: list[list[int]] = Field(
+        description="a row for each truth: texts by the label that was said, the last unreadable"
+    )
+
+
+class Labelling(Row):
+    """Two models or prompts on the texts that both were asked about."""
+
+    a: str
+    prompt_a: str = Field(description="with which a was asked")
+    b: str
+    prompt_b: str = Field(description="with which b was asked")
+    texts: int = Field(description="that both were asked about")
+    both_read: int = Field(description="texts on which both can be read")
+    agreement: float | None = Field(description="share of these with the same labels")
+    kappa: float | None = Field(description="Cohen's, on the same")
+    labelled: int = Field(description="texts with a truth; what follows is on them")
+    only_a: int = Field(description="texts that only a had right")
+    only_b: int = Field(description="texts that only b had right")
+    p: float | None = Field(description="McNemar's exact test of these two")
+    difference: float | None = Field(description="b's accuracy minus a's")
+    difference_low: float | None = Field(description="Tango's score interval")
+    difference_high: float | None
+    verdict_b: Literal["better", "not worse", "worse", "open"] | None = Field(
+        description="b beside a, worse being by more than the margin; null: no text has a label"
+    )
+    verdict_a: Literal["better", "not worse", "worse", "open"] | None = Field(
+        description="a beside b, in the same words"
+    )
+
+    def beside(self, reference: str) -> "Beside | None":
+        """The other model beside the reference, with the same prompt; None for other pairs."""
+        if self.prompt_a != self.prompt_b or (self.a == reference) == (self.b == reference):
+            return None
+        found = self.difference, self.difference_low, self.difference_high
+        if self.a == reference:
+            return Beside(self.b, self.verdict_b, *found)
+        value, low, high = (None if each is None else 0 - each for each in found)
+        return Beside(self.a, self.verdict_a, value, high, low)
+
+
+class Beside(NamedTuple):
+    """A model beside the reference: what is said of it, and its accuracy minus the other's."""
+
+    model: str
+    verdict: str | None
+    difference: float | None
+    low: float | None
+    high: float | None
+
+
+class ToLabel(Row):
+    """A text without a label that is best labelled by hand."""
+
+    question: str = Field(description="its id")
+    votes: int = Field(description="models and prompts that read it")
+    entropy: float = Field(description="bits; 0: all of them agree")
+
+
+class Unreadable(OfPrompt):
+    """Replies that could not be read, for one reason."""
+
+    why: str = Field(description="as the parser says it")
+    replies: int = Field(description="of several to a text one counts")
+
+
+class Labelled(Row):
+    """How chatbots label the texts of a bank."""
+
+    reference: str = Field(description="whom the others shall not be worse than")
+    margin: float = Field(description="accuracy that may be lost, a fraction")
+    labels: list[str] = Field(description="all that there are")
+    texts: int = Field(description="that were to be labelled")
+    with_truth: int = Field(description="of these, that the bank has a label for")
+    set_apart: int = Field(description="texts that examples are taken from; nothing is asked there")
+    replies: list[Replied] = Field(description="a row a model and prompt")
+    scores: list[LabelScore] = Field(description="a row a model and prompt")
+    by_label: list[OfLabel] = Field(description="a row a model, prompt and label")
+    confusion: list[Confusion] = Field(description="[] where a text may have several labels")
+    between: list[Labelling] = Field(description="a row for every two models or prompts")
+    reasons: list[Unreadable] = Field(description="why replies could not be read")
+    to_label_first: list[ToLabel] = Field(description="where the models disagree most, first")
+    wrong: int = Field(description="texts on which one of them is wrong or cannot be read")
+
+    @property
+    def stand_in(self) -> str | None:
+        """The model whose labels stand in for the truth; None where the bank has it."""
+        return next((row.truth for row in self.scores if row.truth != "the bank"), None)
+
+    @property
+    def priced(self) -> list[LabelScore]:
+        """The scores whose price is known."""
+        return [row for row in self.scores if row.dollars_per_thousand is not None]
+
+    def price(self, model: str, prompt: str) -> float | None:
+        """Dollars for 1,000 texts; None where it is not known."""
+        same = (row for row in self.scores if (row.model, row.prompt) == (model, prompt))
+        return next((row.dollars_per_thousand for row in same), None)
+
+
 class Results(BaseModel):
-    """The file reports/<bank>.json."""
+    """The file reports/<bank>.json; of texts that were labelled, reports/<bank>.labels.json."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -470,6 +633,7 @@ class Results(BaseModel):
     outcomes: list[Outcomes]
     changes: list[Change] = Field([], description="since the run that --against named")
     changed: list[Sentence] = Field([], description="what else is not as it was then")
+    labelled: Labelled | None = Field(None, description="null: no texts were to be labelled")
     missing: list[Sentence] = Field(description="what the reader should know is not there")
 
     @property

@@ -13,12 +13,14 @@ from typing import Any, TypeVar
 from evalkit.escape import visible
 from evalkit.records import VOTE, Question
 from evalkit.report import charts, people, words
+from evalkit.report import labels as labels_told
 from evalkit.report.caveats import ALARMS, CANARIES, caveats
-from evalkit.report.evidence import Evidence
-from evalkit.report.explorer import Explorer, address, embedded
+from evalkit.report.evidence import Evidence, LabelledText
+from evalkit.report.explorer import Explorer, address, embedded, first_line
 from evalkit.report.schema import (
     Canaries,
     JudgeInCategory,
+    Labelled,
     Pair,
     PairInCategory,
     Results,
@@ -29,6 +31,7 @@ from evalkit.stats.calibration import LABELS_A_PAIR, LABELS_POOLED
 
 POINTS = 400 / log(10)  # of Elo, for one of log-odds: 400 points are ten wins to one
 _OfJudging = TypeVar("_OfJudging", Canaries, JudgeInCategory, Strength)
+MOST_MATRICES = 2  # tables of what was said of each truth; more of them begin folded
 MOST_OPEN = 3  # tables of categories; more of them begin folded
 
 
@@ -44,7 +47,8 @@ class Section:
 def verdict(evidence: Evidence) -> Section:
     """The sentence, the other models, and how far all of it can be trusted."""
     results = evidence.results
-    sentences = words.verdicts(results)
+    found = results.labelled
+    sentences = labels_told.verdicts(found) if found else words.verdicts(results)
     others = []
     for judge, prompt in results.judgings:
         first = words.headline(results, judge, prompt)
@@ -67,6 +71,52 @@ def verdict(evidence: Evidence) -> Section:
         "caveats": caveats(results),
     }
     return Section("verdict", Said("The verdict"), values)
+
+
+def labels(evidence: Evidence) -> Section | None:
+    """How well texts were labelled, at which price, and the errors to be read side by side."""
+    found = evidence.results.labelled
+    if found is None:
+        return None
+    wrong = labels_told.errors(evidence.labelled)
+    texts = {question.id: first_line(question.turns[0]) for question in evidence.questions}
+    drawn = charts.prices(found, evidence.translation)
+    values = {
+        "found": found,
+        "chart": drawn and charts.svg(drawn, _spoken_prices(found).into(evidence.translation)),
+        "open": len(found.confusion) <= MOST_MATRICES,
+        "reasons": labels_told.reasons(found),
+        "by_label": sorted(found.by_label, key=lambda row: found.labels.index(row.label)),
+        "errors": [_Error.of(text) for text in wrong[: labels_told.MOST_READ]],
+        "texts": texts,
+    }
+    return Section("labels", Said("How they label"), values)
+
+
+@dataclass(frozen=True)
+class _Error:
+    """A text with an error, as the list names it and as it is read."""
+
+    line: str
+    text: LabelledText
+    marks: list[str]
+    """Of each reading: `won`, `lost` or `unreadable`, as page.css colours them."""
+    said: list[Said]
+    """The same in words."""
+
+    @classmethod
+    def of(cls, text: LabelledText) -> "_Error":
+        marks = [
+            "won" if each.right else "lost" if each.labels is not None else "unreadable"
+            for each in text.readings
+        ]
+        said = [labels_told.mark(each) for each in text.readings]
+        return cls(first_line(text.question.turns[0]), text, marks, said)
+
+    @property
+    def spoken(self) -> str:
+        """All marks, for those who hear the page."""
+        return joined("{first}; {next}", self.said)
 
 
 def chart(evidence: Evidence) -> Section | None:
@@ -271,7 +321,7 @@ def answers(evidence: Evidence) -> Section | None:
 def method(evidence: Evidence) -> Section:
     """How it was done, and the command that makes this page again."""
     results = evidence.results
-    command = f"evalkit report --bank {shlex.quote(results.bank)}"
+    command = evidence.command or f"evalkit report --bank {shlex.quote(results.bank)}"
     if results.baseline:
         command += f" --baseline {shlex.quote(results.baseline)}"
     if evidence.language != "en":
@@ -284,6 +334,7 @@ def method(evidence: Evidence) -> Section:
 SECTIONS: tuple[Callable[[Evidence], Section | None], ...] = (
     verdict,
     changes,
+    labels,
     chart,
     pairs,
     categories,
@@ -326,6 +377,23 @@ def _spoken_win_rates(drawing: charts.Drawing) -> Said:
         judge=drawing.judge,
         prompt=drawing.prompt,
         rates=joined("{first}; {next}", said),
+    )
+
+
+def _spoken_prices(found: Labelled) -> Said:
+    said = [
+        Said(
+            "{who} {share}% {bounds} at {price}",
+            who=f"{row.model}, {row.prompt}",
+            share=words.percent(row.accuracy),
+            bounds=words.interval(row.accuracy_low, row.accuracy_high, 100),
+            price=words.per_thousand(row.dollars_per_thousand),
+        )
+        for row in found.priced
+    ]
+    return Said(
+        "Texts labelled right, and the price of 1,000: {prices}.",
+        prices=joined("{first}; {next}", said),
     )
 
 

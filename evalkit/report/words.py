@@ -12,6 +12,7 @@ from evalkit.report.schema import (
     DecisionOfPair,
     JudgeCard,
     Judged,
+    Labelled,
     OfPair,
     Pair,
     Race,
@@ -62,6 +63,13 @@ def interval(low: float | None, high: float | None, times: float = 1, digits: in
 def percent(fraction: float | None, digits: int = 1) -> str:
     """`31.3`: a fraction in percent, without its sign."""
     return "" if fraction is None else f"{100 * fraction:.{digits}f}"
+
+
+def per_thousand(dollars: float | None) -> str:
+    """A price of 1,000 texts, in two digits where it is below a dollar."""
+    if dollars is None:
+        return ""
+    return f"${dollars:,.2f}" if dollars >= 1 or not dollars else f"${dollars:.2g}"
 
 
 def certain(decision: DecisionOfPair | None) -> str:
@@ -183,12 +191,21 @@ def cost(results: Results) -> str:
     """What the answers and their reviews cost, as far as it is known."""
     if results.dollars is None or results.sample:
         return ""
+    if results.labelled:
+        return _cost_of_labels(results.dollars, results.labelled)
     of_each = [row.dollars for row in results.answers] + [row.dollars for row in results.reviews]
     known = None not in of_each
     dollars = in_dollars(results.dollars)
     if known:
         return Said("Answers and reviews cost {dollars}.", dollars=dollars)
     return Said("Answers and reviews cost {dollars}, as far as it is known.", dollars=dollars)
+
+
+def _cost_of_labels(dollars: float, found: Labelled) -> str:
+    told = in_dollars(dollars)
+    if all(row.dollars is not None for row in found.replies):
+        return Said("The replies cost {dollars}.", dollars=told)
+    return Said("The replies cost {dollars}, as far as it is known.", dollars=told)
 
 
 def headline(results: Results, judge: str, prompt: str) -> RelativeScore | None:
