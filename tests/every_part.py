@@ -113,4 +113,4 @@ def every_label():
     row = answers["直问"][0]
     answers["直问"][0] = row.model_copy(update={"turns": ("",), "refusal": "不能说"})
     models = ("模型甲", "模型乙", "模型丙")
-    return labelled("题库", bank, parted, asked, answers, models, "模型甲", 0.02)
+    return labelled("题库", bank, parted, asked, answers, models, "模型甲", 0.02, per_hour=1.2)

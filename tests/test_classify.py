@@ -173,8 +173,17 @@ def test_the_price_of_a_thousand(evalkit, mine):
         assert rows["gpt"]["dollars_per_thousand"] == pytest.approx(
             20 * rows["open"]["dollars_per_thousand"]
         )
-        ran = evalkit("classify", "--bank", "mine", "--model", "gpt,open", "--yes")
-    assert ran.out.splitlines()[-1].endswith("10 texts), at 0.05 times the price")
+        price = rows["gpt"]["dollars_per_thousand"]
+        args = ("classify", "--bank", "mine", "--model", "gpt,open", "--yes", "--gpu-hour", 2)
+        ran = evalkit(*args)
+    *_, verdict, even = ran.out.splitlines()
+    assert verdict.endswith("10 texts), at 0.05 times the price")
+    assert even == (
+        f"A machine at $2.00 an hour costs no more than gpt, zero-shot from {2000 / price:,.0f} "
+        "texts an hour on, if it can label as many."
+    )
+    page = (folder / "reports" / "mine.labels.html").read_text()
+    assert f"from {2000 / price:,.0f} texts an hour on" in page
 
 
 def test_a_dry_run_and_a_shown_prompt_send_nothing(evalkit, mine):

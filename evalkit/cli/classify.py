@@ -79,6 +79,13 @@ USUAL = 60  # tokens of a reply: a label, or clues and reasoning before it
     show_default=True,
     help="Points of accuracy that may be lost.",
 )
+@click.option(
+    "--gpu-hour",
+    type=click.FloatRange(0, min_open=True),
+    callback=calls.finite,
+    metavar="DOLLARS",
+    help="What a machine of your own costs an hour: from how many texts on is it cheaper?",
+)
 @click.option("--limit", type=click.IntRange(1), help="Only so many texts, drawn at random.")
 @click.option(
     "--samples",
@@ -127,6 +134,7 @@ def classify(
     task: str | None,
     reference: str | None,
     margin: float,
+    gpu_hour: float | None,
     limit: int | None,
     show_prompt: bool,
     open_page: bool,
@@ -147,6 +155,7 @@ def classify(
     from evalkit.answer import Asking, Settings
     from evalkit.classify import texts
     from evalkit.records import place
+    from evalkit.report.labelled import labelled
 
     workspace = open_workspace(given.folder)
     catalog = open_catalog(workspace)
@@ -176,15 +185,26 @@ def classify(
     pages: list[Path] = []
     if not limits.dry_run and code < 2:
         by = _reference(reference, [model.name for model in models])
-        found = _found(workspace, catalog, bank, questions, models, posed, parted, by, margin / 100)
-        labelled = found.results.labelled
-        assert labelled is not None, "texts were labelled"
-        if labelled.scores:
+        found = labelled(
+            bank,
+            questions,
+            parted,
+            posed,
+            {each.bank: workspace.answers(each.bank) for each in posed},
+            [model.name for model in models],
+            by,
+            margin / 100,
+            per_hour=gpu_hour,
+            stanzas=catalog.stanzas,
+        )
+        told = found.results.labelled
+        assert told is not None, "texts were labelled"
+        if told.scores:
             found = replace(found, language=lang, command=_command(ctx))
             pages = _write(workspace, found)
         if not given.as_json:
-            _tell(labelled)
-        tables = labelled.model_dump(mode="json", include=set(TOLD))
+            _tell(told)
+        tables = told.model_dump(mode="json", include=set(TOLD))
         values |= {"reference": by, "margin": margin / 100, **tables}
         if pages:
             say(f"wrote {', '.join(map(str, pages))}")
@@ -293,33 +313,6 @@ def _reference(given: str | None, models: Sequence[str]) -> str:
     return given or next((name for name in CHATGPT if name in models), models[0])
 
 
-def _found(
-    workspace: "Workspace",
-    catalog: "Catalog",
-    bank: str,
-    questions: "Sequence[Question]",
-    models: "Sequence[Model]",
-    posed: "Sequence[Posed]",
-    parted: "Texts",
-    reference: str,
-    margin: float,
-) -> "Evidence":
-    """What the answers that are here come to."""
-    from evalkit.report.labelled import labelled
-
-    return labelled(
-        bank,
-        questions,
-        parted,
-        posed,
-        {each.bank: workspace.answers(each.bank) for each in posed},
-        [model.name for model in models],
-        reference,
-        margin,
-        stanzas=catalog.stanzas,
-    )
-
-
 def _command(ctx: click.Context) -> str:
     """What makes the page again: the options that say what is asked, as they were given."""
     from click.core import ParameterSource
@@ -365,5 +358,7 @@ def _tell(found: "Labelled") -> None:
         say(f"no text has a label: what {found.stand_in} says stands in for the truth")
     for line in [*aligned(table), *labels.besides(found)]:
         show(line)
+    for sentence in labels.break_even(found):
+        show(sentence)
     for sentence in labels.reasons(found):
         say(sentence)

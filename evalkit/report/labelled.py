@@ -4,7 +4,7 @@ Meets no file and no model: the answers are here already.
 """
 
 from collections import Counter
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
@@ -19,6 +19,7 @@ from evalkit.report import caveats
 from evalkit.report.evidence import Evidence, LabelledText, Reading
 from evalkit.report.results import answered, described, dollars_of, evidence, rows_of
 from evalkit.report.schema import (
+    BreakEven,
     Confusion,
     Labelled,
     Labelling,
@@ -48,13 +49,15 @@ def labelled(
     reference: str,
     margin: float,
     *,
+    per_hour: float | None = None,
     stanzas: Mapping[str, Stanza] = MappingProxyType({}),
 ) -> Evidence:
     """Compute everything, and keep the texts and the replies with it.
 
     `questions`: the bank; `parted`: its texts as they were asked about; `answers`: by the name of
-    each of `posed`; `margin`: a fraction. Where no text has a label, what the `reference` says with
-    the first prompt stands in for it. Raises Missing without scikit-learn.
+    each of `posed`; `margin`: a fraction; `per_hour`: what a machine of one's own costs. Where no
+    text has a label, what the `reference` says with the first prompt stands in for it. Raises
+    Missing without scikit-learn.
     """
     read = {
         (model, each.name): said(each.questions, _own(answers, each, model), _grammar(parted, each))
@@ -65,6 +68,7 @@ def labelled(
     with_truth = sum(bool(question.label) for question in parted.test)
     known = table if with_truth else stats.against(table, reference, posed[0].name)
     texts = _texts(parted, known, read)
+    scores = _scores(known, parted, read, "the bank" if with_truth else reference)
     found = Labelled(
         reference=reference,
         margin=margin,
@@ -73,12 +77,13 @@ def labelled(
         with_truth=with_truth,
         set_apart=len(parted.train),
         replies=[_replied(each, model, answers, read) for each in posed for model in models],
-        scores=_scores(known, parted, read, "the bank" if with_truth else reference),
+        scores=scores,
         by_label=rows_of(OfLabel, stats.by_label(known, parted.labels)),
         confusion=_confusion(known, parted),
         between=rows_of(Labelling, stats.between(table, margin)),
         reasons=_reasons(read),
         to_label_first=rows_of(ToLabel, stats.to_label_first(table, FEW)),
+        break_even=[] if per_hour is None else list(_break_even(reference, read, per_hour)),
         wrong=sum(not all(each.right for each in text.readings) for text in texts),
     )
     rows = [row for each in read.values() for one in each.values() for row in one.answers]
@@ -179,6 +184,15 @@ def _per_thousand(found: Mapping[str, Read]) -> float | None:
     costs = [one.dollars for one in found.values()]
     known = [cost for cost in costs if cost is not None]
     return stats.cost_per_thousand(sum(known), len(known)) if len(known) == len(costs) else None
+
+
+def _break_even(
+    reference: str, read: Mapping[Key, Mapping[str, Read]], per_hour: float
+) -> Iterator[BreakEven]:
+    for (model, prompt), found in read.items():
+        price = _per_thousand(found)
+        if model == reference and price and (texts := stats.break_even(price, per_hour)):
+            yield BreakEven(model=model, prompt=prompt, per_hour=per_hour, texts=texts)
 
 
 def _confusion(known: pd.DataFrame, parted: Texts) -> list[Confusion]:

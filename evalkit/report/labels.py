@@ -5,6 +5,7 @@ The page and the terminal ask here, so that they say the same. Nothing is comput
 
 from collections.abc import Sequence
 
+from evalkit.price import in_dollars
 from evalkit.report.evidence import LabelledText, Reading
 from evalkit.report.schema import Labelled, Labelling
 from evalkit.report.words import interval, percent
@@ -100,6 +101,21 @@ def reasons(found: Labelled) -> list[str]:
             why=why(row.why),
         )
         for row in found.reasons
+    ]
+
+
+def break_even(found: Labelled) -> list[str]:
+    """When a machine of one's own costs no more than the reference."""
+    return [
+        Said(
+            "A machine at {dollars} an hour costs no more than {model}, {prompt} from {texts:,.0f} "
+            "texts an hour on, if it can label as many.",
+            dollars=in_dollars(row.per_hour),
+            model=row.model,
+            prompt=row.prompt,
+            texts=row.texts,
+        )
+        for row in found.break_even
     ]
 
 

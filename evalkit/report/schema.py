@@ -555,6 +555,15 @@ class Unreadable(OfPrompt):
     replies: int = Field(description="of several to a text one counts")
 
 
+class BreakEven(Row):
+    """When a machine of one's own costs no more than a service that labels texts."""
+
+    model: str
+    prompt: str
+    per_hour: float = Field(description="dollars for each hour that the machine is paid for")
+    texts: float = Field(description="an hour, from which it costs no more")
+
+
 class Labelled(Row):
     """How chatbots label the texts of a bank."""
 
@@ -571,6 +580,9 @@ class Labelled(Row):
     between: list[Labelling] = Field(description="a row for every two models or prompts")
     reasons: list[Unreadable] = Field(description="why replies could not be read")
     to_label_first: list[ToLabel] = Field(description="where the models disagree most, first")
+    break_even: list[BreakEven] = Field(
+        description="of the reference; [] without a machine's price"
+    )
     wrong: int = Field(description="texts on which one of them is wrong or cannot be read")
 
     @property

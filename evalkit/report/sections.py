@@ -85,7 +85,7 @@ def labels(evidence: Evidence) -> Section | None:
         "found": found,
         "chart": drawn and charts.svg(drawn, _spoken_prices(found).into(evidence.translation)),
         "open": len(found.confusion) <= MOST_MATRICES,
-        "reasons": labels_told.reasons(found),
+        "told": [*labels_told.reasons(found), *labels_told.break_even(found)],
         "by_label": sorted(found.by_label, key=lambda row: found.labels.index(row.label)),
         "errors": [_Error.of(text) for text in wrong[: labels_told.MOST_READ]],
         "texts": texts,

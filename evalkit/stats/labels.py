@@ -228,17 +228,14 @@ def cost_per_thousand(dollars: float, texts: int) -> float | None:
     return 1000 * dollars / texts if texts else None
 
 
-def break_even(per_thousand_a: float, per_hour_b: float, texts_per_hour_b: float) -> float | None:
-    """Texts an hour from which a machine of one's own, b, costs no more than a's price.
+def break_even(per_thousand: float, per_hour: float) -> float | None:
+    """Texts an hour from which a machine of one's own costs no more than a service's price.
 
-    `per_thousand_a`: dollars for 1,000 texts; `per_hour_b`: dollars for each hour that the machine
-    is paid for, busy or idle; `texts_per_hour_b`: the most that it labels in one. A month that is
-    paid for in full has 730 hours. None where it cannot label as many.
+    `per_thousand`: the service's dollars for 1,000 texts; `per_hour`: dollars for each hour that
+    the machine is paid for, busy or idle. A month has 730 hours. None where the service costs
+    nothing.
     """
-    if per_thousand_a <= 0:
-        return None
-    texts = 1000 * per_hour_b / per_thousand_a
-    return texts if texts <= texts_per_hour_b else None
+    return 1000 * per_hour / per_thousand if per_thousand > 0 else None
 
 
 def _read(predictions: pd.DataFrame) -> Bools:
