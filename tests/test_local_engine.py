@@ -98,7 +98,7 @@ def test_it_says_what_generate_says_one_at_a_time(kind):
 @pytest.mark.parametrize(("limit", "tokens"), [(1, 10_000), (3, 10_000), (64, 10_000), (64, 250)])
 def test_neither_limit_nor_memory_changes_a_word(limit, tokens):
     model = model_of()
-    rows = [Row(prompt, most) for prompt, most in jobs(40)]
+    rows = [Row(prompt, most) for prompt, most in jobs(24)]
     engine = Engine(model, [], limit=limit, tokens=tokens)
     engine.waiting += rows
     most = 0
@@ -108,7 +108,7 @@ def test_neither_limit_nor_memory_changes_a_word(limit, tokens):
         most = max(most, len(live))
         longest = max((row.longest for row in live), default=0)
         assert len(live) <= 1 or len(live) * longest <= tokens
-    assert most <= limit and (tokens == 250 or most > min(limit, 40) * 0.8)
+    assert most <= limit and (tokens == 250 or most > min(limit, 24) * 0.8)
     assert [row.said for row in rows] == [alone(model, row.prompt, row.most) for row in rows]
 
 

@@ -35,7 +35,7 @@ def servers(tmp_path_factory):
 def test_every_row_is_readable_both_orders_are_there_and_nothing_is_paid_for_twice(
     servers, evalkit, tmp_path
 ):
-    number = 12
+    number = 9
     rows = [
         question(f"q{n}", category=("generic", "math", "writing")[n % 3]) for n in range(number)
     ]

@@ -139,7 +139,7 @@ def speed(small):
 def faults(small):
     """Calls made for each row while the service misbehaves."""
     rows = []
-    calls = 120 if small else 2000
+    calls = 80 if small else 2000
     rates = {"429": 0.05, "500": 0.02, "malformed": 0.01, "drop": 0.01}
     options = [part for name, rate in rates.items() for part in ("--fault", f"{name}={rate}")]
     with service("--latency", 0.02, 0.08, *options) as (url, stats):
@@ -159,7 +159,7 @@ def faults(small):
 
 def kills(small):
     """`kill -9` in the middle, again and again."""
-    times, calls = (3, 120) if small else (20, 1200)
+    times, calls = (2, 80) if small else (20, 1200)
     dice = random.Random(7)
     in_flight = 0
     with service("--latency", 0.05, 0.3) as (url, stats):
