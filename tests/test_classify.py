@@ -319,6 +319,7 @@ CARS = Labels([YES, NO])
         ("It would be about cars if it named one.", None, "a label with a doubt"),
         ("trucks", None, "no label found"),
         ("", None, "empty reply"),
+        ("***", None, "no label found"),
         ('{"label": "trucks"}', None, "no label in the JSON"),
         ("about carsharing", None, "no label found"),
         ("I thought of roundabout cars", None, "no label found"),

@@ -60,11 +60,11 @@ class Labels:
             return self._of_object(whole)
         said = lines(plain(text))
         named = [found[1] for line in said if (found := _NAMED.match(_bare(line)))]
-        for rung, candidates in (("strict", named[-1:]), ("strict", said[-1:])):
-            for candidate in candidates:
-                if (labels := self._exactly(candidate)) is not None:
-                    return Labelling(labels, rung)  # type: ignore[arg-type]
-        for part in map(_folded, (*named[-1:], said[-1], " ".join(said))):
+        last = [*named[-1:], *said[-1:]]
+        for candidate in last:
+            if (labels := self._exactly(candidate)) is not None:
+                return Labelling(labels, "strict")
+        for part in map(_folded, (*last, " ".join(said))):
             mentioned = [self._known[found[0]] for found in self._mention.finditer(part)]
             if mentioned and _DENIED.search(self._mention.sub("", part)):
                 return Labelling(None, unreadable="a label with a doubt")
