@@ -13,6 +13,8 @@ gives the same records.
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import chain
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -63,6 +65,7 @@ def read(path: Path, given: Given) -> Imported:
     review that does not say which texts it is of is of those that came, else of those that stand.
     """
     tables = _tables(path)
+    bought = [table for table in tables if table[0] is not QUESTIONS]
     faults: list[Fault] = []
     questions = [
         row
@@ -71,28 +74,36 @@ def read(path: Path, given: Given) -> Imported:
     ]
     faults.extend(jsonl.doubled(questions, "id"))
     bank = {question.id: question for _, question in questions}
-    if len(tables) > sum(shape is QUESTIONS for shape, _ in tables) and not bank and not faults:
+    if bought and not bank and not faults:
         bank = {question.id: question for question in given.questions()}
     makers = _Makers(bank)
-    makers.stand(given.answers)
+    here = given.answers if bought else ()
+    for answer in standing(bank.values(), here):
+        makers.stand(answer)
     survey = _Survey(bank, faults)
     if bank:
-        for table in tables:
-            for where, answer in _records(table, ANSWERS, faults, makers.answer):
-                survey.answer(where, answer)
-                makers.stand([answer])
-        for table in tables:
-            for where, review in _reviews(table, faults, makers):
-                survey.review(where, review)
+        _look(bought, makers, survey)
     if not faults and not (questions or survey.counts):
         faults.append(Fault(str(path), "no rows" if path.is_dir() else _none_of(path)))
     if faults:
         raise BadFile(faults)
     return Imported(
         [question for _, question in questions],
-        Again(lambda: _bought(tables, makers)),
-        list(survey.told(given.answers)),
+        Again(lambda: _bought(bought, makers)),
+        list(survey.told(here)),
     )
+
+
+def _look(bought: Sequence[Table], makers: "_Makers", survey: "_Survey") -> None:
+    """Look through all answers, then through all reviews, which may be of those."""
+    for table in bought:
+        for where, answer in _records(table, ANSWERS, survey.faults, makers.answer):
+            survey.answer(where, answer)
+            if answer.question_hash == makers.asked[answer.question]:
+                makers.stand(answer)
+    for table in bought:
+        for where, review in _reviews(table, survey.faults, makers):
+            survey.review(where, review)
 
 
 def _none_of(path: Path) -> str:
@@ -140,11 +151,15 @@ class _Makers:
     hashes: dict[tuple[str, str], str] = field(default_factory=dict)
     """Of the answer that stands, by question and model."""
 
-    def stand(self, answers: Sequence[Answer]) -> None:
-        """Take in answers; of several to one question those of the first sample count."""
-        for answer in standing(self.bank.values(), answers):
-            if answer.sample == 0:
-                self.hashes[answer.question, answer.model] = answer.hash
+    @cached_property
+    def asked(self) -> dict[str, str]:
+        """The hash of each question's turns."""
+        return {id_: short_hash(question.turns) for id_, question in self.bank.items()}
+
+    def stand(self, answer: Answer) -> None:
+        """Take in an answer that stands; of several to one question the first sample counts."""
+        if answer.sample == 0:
+            self.hashes[answer.question, answer.model] = answer.hash
 
     def question(self, id_: Any) -> Question:
         """The question of this id; raises ValueError where there is none."""
@@ -163,7 +178,7 @@ class _Makers:
             said = count(len(turns), "turn")
             raise ValueError(f"{said}, but question {question.id} has {asked}")
         made = {
-            "question_hash": short_hash(question.turns),
+            "question_hash": self.asked[question.id],
             "asked": short_hash([question.turns, held["model"], turns, "by hand"]),
             **held,
             "turns": turns,
@@ -263,12 +278,13 @@ class _Survey:
         """What a person should know, in sentences."""
         if empty := self.counts["empty answers"]:
             yield f"{count(empty, 'answer')} with an empty text, kept"
-        models = Counter(model for _, model, sample in self.answered if sample == 0)
-        before = {(answer.question, answer.model) for answer in here}
-        for model in sorted(models):
-            both = {q for q, m, _ in self.answered if m == model}
-            both |= {q for q, m in before if m == model}
-            if owed := len(self.bank.keys() - both):
+        both: dict[str, set[str]] = {model: set() for _, model, n in self.answered if n == 0}
+        before = ((answer.question, answer.model) for answer in here)
+        for question, model in chain(before, (key[:2] for key in self.answered)):
+            if model in both:
+                both[model].add(question)
+        for model, answered in sorted(both.items()):
+            if owed := len(self.bank.keys() - answered):
                 all_ = len(self.bank)
                 yield f"{model}: {owed} of {all_} questions have no answer here; they are owed"
         if unreadable := self.counts["unreadable"]:
