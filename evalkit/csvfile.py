@@ -34,7 +34,6 @@ class Sheet:
             above.append(line)
             if line.strip():
                 break
-        self.is_empty = not above or not above[-1].strip()
         delimiter = max(DELIMITERS, key="".join(above).count)
         self._rows = csv.DictReader(chain(above, lines), strict=True, delimiter=delimiter)
         try:
@@ -70,9 +69,15 @@ class Sheet:
         return Fault(f"{self._path}:{self._rows.line_num + 1}", f"not CSV: {error}")
 
 
+def is_numbered(column: str, name: str) -> bool:
+    """Whether a column is `turn_1`, `turn_2`, ... of `turn`."""
+    return re.fullmatch(rf"{name}_\d+", column) is not None
+
+
 def numbered(columns: Iterable[str], name: str) -> list[str]:
     """`turns`, `turn_1`, `turn_2`, ... in the order of their numbers."""
-    found = [column for column in columns if re.fullmatch(rf"{name}(s|_\d+)?", column)]
+    plain = (name, f"{name}s")
+    found = [column for column in columns if column in plain or is_numbered(column, name)]
     return sorted(
         found, key=lambda column: int(column.rpartition("_")[2] or 0) if "_" in column else 0
     )

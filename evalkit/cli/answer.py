@@ -172,8 +172,7 @@ def _asking(wanted: Wanted, model: "Model") -> Any:
 
 def _preflight(wanted: Wanted, plans: "list[Plan]") -> None:
     """What is about to happen: who is asked, where, with whose key, for how much."""
-    from evalkit.cli.running import priced, reached
-    from evalkit.columns import padded, width
+    from evalkit.columns import width
 
     questions, settings = wanted.questions, wanted.settings
     categories = len({question.category for question in questions})
@@ -181,19 +180,26 @@ def _preflight(wanted: Wanted, plans: "list[Plan]") -> None:
     note(f"bank {wanted.bank} · {what}{'categories' if categories > 1 else 'category'}")
     longest = max(width(plan.model.name) for plan in plans)
     for plan in plans:
-        owed = f"{plan.owed} owed" + (f" ({plan.calls} calls)" if plan.calls > plan.owed else "")
-        kept = f", {plan.kept} kept" if plan.kept else ""
-        name = f"  {padded(plan.model.name, longest)}"
-        parts = [name, f"{owed}{kept}", reached(plan.model)]
-        if plan.calls:
-            parts.append(priced(plan.model, plan.estimate))
-        note("   ".join(parts))
+        note(owed_by(plan, longest))
         if others := plan.asking.asked_otherwise():  # type: ignore[attr-defined]
             what = f"{count(others, 'answer')} of other settings will count no more"
             note(f"  {' ' * longest}   {what}")
     zero = settings.temperature == 0 or (settings.temperature is None and settings.seed is None)
     if settings.samples > 1 and zero:
         say("samples drawn at temperature 0 are mostly the same; --temperature 0.7 makes them vary")
+
+
+def owed_by(plan: "Plan", wide: int) -> str:
+    """One model in a line: what it owes, where it is asked, the price. `wide`: of its name."""
+    from evalkit.cli.running import priced, reached
+    from evalkit.columns import padded
+
+    owed = f"{plan.owed} owed" + (f" ({plan.calls} calls)" if plan.calls > plan.owed else "")
+    kept = f", {plan.kept} kept" if plan.kept else ""
+    parts = [f"  {padded(plan.model.name, wide)}", f"{owed}{kept}", reached(plan.model)]
+    if plan.calls:
+        parts.append(priced(plan.model, plan.estimate))
+    return "   ".join(parts)
 
 
 def _counts(plan: "Plan") -> dict[str, Any]:

@@ -57,6 +57,12 @@ class Limits:
     yes: bool = False
     verbose: bool = False
 
+    def after(self, dollars: float) -> "Limits":
+        """What is left of them where so much has been spent."""
+        if self.budget is None:
+            return self
+        return replace(self, budget=max(0.0, self.budget - dollars))
+
 
 def on_a_way(verb: Callable[..., None]) -> Callable[..., None]:
     """Give a verb the options of how models are reached; they come to it as one `Way`."""

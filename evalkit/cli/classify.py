@@ -12,6 +12,7 @@ from evalkit.cli import answer, calls
 from evalkit.cli.report import open_in_browser
 from evalkit.cli.verb import (
     Everywhere,
+    in_a_language,
     note,
     on_a_workspace,
     open_catalog,
@@ -111,13 +112,7 @@ USUAL = 60  # tokens of a reply: a label, or clues and reasoning before it
 )
 @click.option("--show-prompt", is_flag=True, help="Print the first thing to be asked, and end.")
 @click.option("--open", "open_page", is_flag=True, help="Open the page in a browser.")
-@click.option(
-    "--lang",
-    type=click.Choice(["en", "zh"]),
-    default="en",
-    show_default=True,
-    help="Of the page's own words.",
-)
+@in_a_language("Of the page's own words.")
 @calls.on_a_way
 @calls.on_limits
 @on_a_workspace
@@ -269,7 +264,6 @@ def _ask(
         if any(part.code > 1 for part in ended):
             break
         spent = sum(part.dollars for part in ended)
-        left = None if limits.budget is None else max(0.0, limits.budget - spent)
         wanted = answer.Wanted(each.bank, tuple(models), each.questions, settings)
         job = calls.Job(
             planned=answer.plans_of(workspace, wanted, USUAL),
@@ -284,25 +278,19 @@ def _ask(
                 else "see the table below, and the page"
             ),
         )
-        ended.append(calls.carry_out(job, given, workspace, catalog, replace(limits, budget=left)))
+        ended.append(calls.carry_out(job, given, workspace, catalog, limits.after(spent)))
     return ended
 
 
 def _preflight(posed: "Posed", plans: "list[Plan]") -> None:
-    from evalkit.cli.running import priced, reached
-    from evalkit.columns import padded, width
+    from evalkit.columns import width
 
     shown = posed.prompt.examples
     how = f"{shown.count} examples, {shown.choice}" if shown.count else "no examples"
     note(f"prompt {posed.name} · {how}")
     longest = max(width(plan.model.name) for plan in plans)
     for plan in plans:
-        kept = f", {plan.kept} kept" if plan.kept else ""
-        name = f"  {padded(plan.model.name, longest)}"
-        parts = [name, f"{plan.owed} owed{kept}", reached(plan.model)]
-        if plan.calls:
-            parts.append(priced(plan.model, plan.estimate))
-        note("   ".join(parts))
+        note(answer.owed_by(plan, longest))
 
 
 def _reference(given: str | None, models: Sequence[str]) -> str:

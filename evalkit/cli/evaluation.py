@@ -116,7 +116,6 @@ def _parts(
         spent = sum(part.dollars for part in made.values())
         if max(part.code for part in made.values()) > 1:
             break
-        left = None if limits.budget is None else max(0.0, limits.budget - spent)
         wanted = Wanted(
             evaluation.bank,
             tuple(calls.models_of(catalog, [each.model], calls.Way(), "--judge")),
@@ -135,7 +134,7 @@ def _parts(
         name = "judge" if len(evaluation.judges) == 1 else f"judge {number}"
         try:
             made[name] = judge.ask(
-                given, workspace, catalog, wanted, questions, replace(limits, budget=left)
+                given, workspace, catalog, wanted, questions, limits.after(spent)
             )
         except (Missing, Unknown) as error:
             if not limits.dry_run:

@@ -11,6 +11,7 @@ import click
 from evalkit.cli.verb import (
     Everywhere,
     filed,
+    in_a_language,
     judge_prompts,
     on_a_workspace,
     on_bought_rows,
@@ -51,13 +52,7 @@ HEAVY = 20_000_000  # bytes of a page
     "'coverage>=0.97'.",
 )
 @click.option("--redact", is_flag=True, help="A page without questions, answers, reviews.")
-@click.option(
-    "--lang",
-    type=click.Choice(["en", "zh"]),
-    default="en",
-    show_default=True,
-    help="Of the page's own words and of the picture's.",
-)
+@in_a_language("Of the page's own words and of the picture's.")
 @click.option("--png", is_flag=True, help="Also write the chart as a picture.")
 @on_bought_rows
 @on_a_workspace

@@ -77,6 +77,13 @@ def on_bought_rows(verb: Callable[..., None]) -> Callable[..., None]:
     return click.option("--repair", is_flag=True, help=mending)(verb)
 
 
+def in_a_language(whose: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Give a verb `--lang`; `whose`: the help of it."""
+    return click.option(
+        "--lang", type=click.Choice(["en", "zh"]), default="en", show_default=True, help=whose
+    )
+
+
 def open_workspace(folder: str) -> "Workspace":
     """The workspace in `folder`; what it has to tell is said however the verb ends."""
     from evalkit.workspace import Workspace

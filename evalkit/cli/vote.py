@@ -17,6 +17,7 @@ from evalkit.cli.report import only_bank
 from evalkit.cli.verb import (
     Everywhere,
     filed,
+    in_a_language,
     judge_prompts,
     on_a_workspace,
     on_bought_rows,
@@ -71,13 +72,7 @@ EVERYWHERE = ("0.0.0.0", "::")
 @click.option("--port", type=click.IntRange(0, 65535), default=0, help="Default: any that is free.")
 @click.option("--yes", is_flag=True, help="Let other machines reach the page.")
 @click.option("--open", "open_page", is_flag=True, help="Open the page in a browser.")
-@click.option(
-    "--lang",
-    type=click.Choice(["en", "zh"]),
-    default="en",
-    show_default=True,
-    help="Of the page's own words.",
-)
+@in_a_language("Of the page's own words.")
 @on_bought_rows
 @on_a_workspace
 @click.pass_context

@@ -14,7 +14,8 @@ from pydantic import ValidationError
 from evalkit import jsonl
 from evalkit.csvfile import Sheet
 from evalkit.errors import BadFile, Fault, count
-from evalkit.formats import Given, Imported, Theirs, Writer
+from evalkit.formats import Given, Imported, Writer
+from evalkit.formats.table.files import JsonRow, kind
 from evalkit.records import Question, short_hash
 
 BANK: str | None = None
@@ -23,10 +24,6 @@ WRITES: Mapping[str, Writer] = {}
 CATEGORY = "generic"
 PARTED = "|"
 OURS = ("id", "language")
-
-
-class _Row(Theirs):
-    """A row of JSON, whatever its columns."""
 
 
 def recognises(path: Path) -> bool:  # noqa: ARG001
@@ -67,14 +64,12 @@ def read(path: Path, given: Given) -> Imported:
 
 
 def _rows(path: Path, text: str, faults: list[Fault]) -> Iterator[tuple[str, dict[str, Any]]]:
-    with jsonl.open_file(path) as stream:
-        begins = stream.read(1000).lstrip(b"\xef\xbb\xbf \t\r\n")
-    if begins.startswith((b"{", b"[")):
-        for where, row in jsonl.stream(path, _Row, faults):
+    if kind(path) == "json":
+        for where, row in jsonl.stream(path, JsonRow, faults):
             yield where, {name: value for name, value in row.besides().items() if value is not None}
         return
     sheet = Sheet(path, jsonl.text_lines(path))
-    if text not in sheet.columns and begins:
+    if text not in sheet.columns:
         sheet.lacks(text)
     if not sheet.faults:
         for where, cells in sheet.rows():

@@ -5,8 +5,6 @@ All text is escaped by the template engine; control characters become visible si
 is written from right to left cannot reorder the numbers beside it.
 """
 
-import base64
-import hashlib
 import re
 from collections.abc import Mapping
 from functools import cache
@@ -21,7 +19,7 @@ from evalkit.price import in_dollars
 from evalkit.report import labels
 from evalkit.report.evidence import Evidence
 from evalkit.report.explorer import RAW_FROM, address, in_element
-from evalkit.report.markup import html
+from evalkit.report.markup import allowed, html
 from evalkit.report.people import voters
 from evalkit.report.schema import Change, Comparison, PairInCategory
 from evalkit.report.sections import SECTIONS
@@ -52,7 +50,7 @@ def page(evidence: Evidence) -> str:
     css, script = _source("page.css"), _source("page.js")
     words = translation(evidence.language).script
     policy = (
-        f"default-src 'none'; script-src {_allowed(script)}; style-src {_allowed(css)}; "
+        f"default-src 'none'; script-src {allowed(script)}; style-src {allowed(css)}; "
         "base-uri 'none'; form-action 'none'"
     )
     template = _environment(evidence.language).get_template("page.html.j2")
@@ -65,11 +63,6 @@ def page(evidence: Evidence) -> str:
         language=evidence.language,
         words=Markup(in_element(words)) if words else None,
     )
-
-
-def _allowed(source: str) -> str:
-    """How a policy names a style sheet or a script that may stand in the page."""
-    return f"'sha256-{base64.b64encode(hashlib.sha256(source.encode()).digest()).decode()}'"
 
 
 @cache

@@ -30,13 +30,13 @@ Placed = tuple[str, dict[str, Any], int]
 """Where a row stands, the row, and how many half characters of it were replaced."""
 
 
-class _Row(Theirs):
+class JsonRow(Theirs):
     """A row of JSON, whatever its columns."""
 
 
 def columns(path: Path) -> list[str]:
     """The names of a file's columns; of JSON those of the first row."""
-    match _kind(path):
+    match kind(path):
         case "parquet":
             return list(_parquet(path).schema_arrow.names)
         case "json":
@@ -48,10 +48,10 @@ def columns(path: Path) -> list[str]:
 def rows(path: Path, shape: Shape, faults: list[Fault]) -> Iterator[Placed]:
     """The rows of a file; what cannot be read goes to `faults`."""
     read = {"parquet": _of_parquet, "json": _of_lines, "csv": _of_sheet}
-    return read[_kind(path)](path, shape, faults)
+    return read[kind(path)](path, shape, faults)
 
 
-def _kind(path: Path) -> Literal["parquet", "json", "csv"]:
+def kind(path: Path) -> Literal["parquet", "json", "csv"]:
     """What lies in a file, whatever it is called."""
     with jsonl.open_file(path) as stream:
         head = stream.read(1000)
@@ -62,7 +62,7 @@ def _kind(path: Path) -> Literal["parquet", "json", "csv"]:
 
 
 def _of_lines(path: Path, shape: Shape, faults: list[Fault]) -> Iterator[Placed]:
-    for where, row in jsonl.stream(path, _Row, faults):
+    for where, row in jsonl.stream(path, JsonRow, faults):
         held = {name: value for name, value in row.besides().items() if value is not None}
         lacking = [Fault(where, what) for what in shape.lacks(held)]
         # A row without a score is one that could not be read.

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from evalkit.csvfile import is_numbered
 from evalkit.errors import nearest
 from evalkit.records import VOTE, Answer, Question, Record, Review, human
 
@@ -116,12 +117,6 @@ class Shape:
 def is_plain_vote(review: Review) -> bool:
     """Whether a person's vote says no more than who won, and so goes into the table of votes."""
     return review.is_vote and review.judge.startswith(VOTER) and review.scores in _WINNERS
-
-
-def is_numbered(name: str, base: str) -> bool:
-    """Whether a CSV column called `name` holds one of the texts of a list."""
-    first, _, number = name.rpartition("_")
-    return first == base and number.isascii() and number.isdigit()
 
 
 _WINNERS: dict[tuple[float, ...], str] = {(1, 0): "1", (0, 1): "2", (0.5, 0.5): "tie"}
