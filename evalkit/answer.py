@@ -67,7 +67,7 @@ class Asking:
 
     def complete(self) -> list[Answer]:
         """The answers that are here, asked just so and to their last turn."""
-        return [found for found in self._state.values() if isinstance(found, Answer)]
+        return [found for found in self._state.values() if not isinstance(found, Request)]
 
     def requests(self) -> Iterator[Request]:
         """The first owed turn of each answer that is not complete."""

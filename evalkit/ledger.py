@@ -10,7 +10,7 @@ import hashlib
 import os
 import re
 import time
-from collections.abc import Callable, Hashable, Iterable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator, Set
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
@@ -19,7 +19,7 @@ from typing import Any, Generic, TypeVar
 from filelock import FileLock, Timeout
 from pydantic import ValidationError
 
-from evalkit import jsonl
+from evalkit import jsonl, skim
 from evalkit.errors import BadFile, BadPath, DiskFull, EvalkitError, Fault, Locked, count, reason
 from evalkit.records import Bought
 
@@ -110,6 +110,7 @@ class Ledger(Generic[Row]):
         self.path = path
         self.model: type[Row] = model
         self._tell = tell
+        self._skimmed: tuple[tuple[int, ...], list[Row]] | None = None
 
     def read(self) -> list[Row]:
         """All rows, in the order in which they came; of a doubled key the first one counts."""
@@ -117,6 +118,39 @@ class Ledger(Generic[Row]):
         if torn and (owed := self._set_aside(torn)):
             self._tell(owed)
         return list(rows.values())
+
+    def skim(self) -> list[Row]:
+        """As `read`, in a fraction of the time and memory: rows as `evalkit.skim` gives them.
+
+        A doubled key stands twice. Where a line is bad it goes the way of `read`. While the file
+        stays as it is, its rows are held and given again.
+        """
+        stamp = self._stamp()
+        if self._skimmed is None or self._skimmed[0] != stamp:
+            look = skim.skimmer(self.model)
+            try:
+                rows = [look(line) for line in jsonl.raw_lines(self.path)]
+            except (jsonl.Malformed, ValidationError):
+                return self.read()
+            self._skimmed = stamp, rows
+        return self._skimmed[1]
+
+    def _stamp(self) -> tuple[int, ...]:
+        """What is another number after each change of the file."""
+        try:
+            found = self.path.stat()
+        except OSError as error:
+            raise BadPath(f"{self.path}: {reason(error)}") from error
+        return found.st_ino, found.st_size, found.st_mtime_ns
+
+    def about(self, questions: Set[str]) -> list[Row]:
+        """The rows of some questions, without reading the others; what cannot be read is none."""
+        found = []
+        for line in jsonl.raw_lines(self.path):
+            if skim.question(line) in questions:
+                with suppress(jsonl.Malformed, ValidationError):
+                    found.append(self.model.model_validate(jsonl.parse(line)))
+        return found
 
     def first(self) -> Row | None:
         """The first row that can be read, without reading the others."""
@@ -145,14 +179,24 @@ class Ledger(Generic[Row]):
         if self.path.exists() and not os.access(self.path, os.W_OK):  # told before a call is paid
             raise BadPath(f"{self.path}: permission denied")
         with self._locked():
-            keys, torn = self._sound(_nothing, _digest) if self.path.exists() else ({}, None)
-            if torn:
-                self._tell(self._cut(torn))
-            writer = Writer[Row](self.path, set(keys))
+            writer = Writer[Row](self.path, self._keys())
             try:
                 yield writer
             finally:
                 writer.close()
+
+    def _keys(self) -> set[bytes]:
+        """Digests of the keys of all rows; a torn last line is cut. Under the lock."""
+        if not self.path.exists():
+            return set()
+        look = skim.skimmer(self.model)
+        try:
+            return {_digest(look(line)) for line in jsonl.raw_lines(self.path)}
+        except (jsonl.Malformed, ValidationError):
+            keys, torn = self._sound(_nothing, _digest)
+        if torn:
+            self._tell(self._cut(torn))
+        return set(keys)
 
     @contextmanager
     def rewriting(self) -> Iterator[tuple[list[Row], Callable[[Iterable[Row]], None]]]:

@@ -196,6 +196,9 @@ class Review(Bought):
     """Why there are no scores."""
     prompt_hash: str | None = None
     """`short_hash` of all that the judge was told and shown; None where another tool asked."""
+    manner: str | None = None
+    """`short_hash` of how it was asked: model id, parameters, schema, context. Rows that agree in
+    this, in `prompt_hash` and in what was shown were asked the same. None: not known."""
     cut: int = 0
     """Characters of the answers that did not fit into the judge's context and were left out."""
     canary: Canary | None = None

@@ -118,7 +118,8 @@ class Until:
     @property
     def total(self) -> int:
         """Reviews that all of it takes: those that are here, and those that are still wanted."""
-        return len(self._judging.complete()) + sum(1 for _ in self.requests())
+        owed = sum(self._matters(about) for about, _ in self._judging.owed())
+        return len(self._judging.complete()) + owed
 
     @property
     def saved(self) -> int:
@@ -142,11 +143,12 @@ class Until:
 
     def requests(self) -> Iterator[Request]:
         """What each owed review takes next, while it is wanted."""
-        return filter(self.wanted, self._judging.requests())
+        owed = self._judging.owed()
+        return (self._judging.request(key) for key in owed if self._matters(key[0]))
 
     def calls(self) -> Iterator[tuple[Request, int]]:
         """Every call that may be made."""
-        return (call for call in self._judging.calls() if self.wanted(call[0]))
+        return ((request, 0) for request in self.requests())
 
     def first(self) -> Request:
         """As `Judging.first`."""
@@ -174,7 +176,10 @@ class Until:
 
     def wanted(self, request: Request) -> bool:
         """Whether a reply could still matter. Canaries always do."""
-        cell = self._cells.get(request.about)
+        return self._matters(request.about)
+
+    def _matters(self, about: tuple[str, ...]) -> bool:
+        cell = self._cells.get(about)
         return cell is None or self._at[cell[1]] not in self._ended
 
     def lost(self, request: Request) -> None:

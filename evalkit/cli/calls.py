@@ -271,7 +271,7 @@ def plan(
     """
     from evalkit import price
 
-    asking = asking_of(ledger.read() if ledger.path.exists() else [])
+    asking = asking_of(ledger.skim() if ledger.path.exists() else [])
     cost = None if model.is_free else model.stanza.price
     estimate = price.estimate(asking.calls(), cost, *usual_of(asking))
     calls = sum(1 for _ in asking.calls())

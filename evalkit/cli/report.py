@@ -151,8 +151,11 @@ def found_in(
 
     `catalog`: where the page's table of models has its facts from.
     """
+    from evalkit.records import Answer, Review
+
     questions = filed(workspace, bank, workspace.questions(bank), category_default)
-    answers, reviews = workspace.answers(bank), workspace.reviews(bank)
+    answers = workspace.skimmed("answers", bank, Answer)
+    reviews = workspace.skimmed("reviews", bank, Review)
 
     from evalkit.report.results import evidence
 
@@ -165,6 +168,28 @@ def found_in(
         prompts=judge_prompts(workspace),
         stanzas=catalog.stanzas if catalog else {},
         sample=workspace.is_shipped(bank) and bank == SAMPLE,
+    )
+
+
+def with_words(workspace: "Workspace", found: "Evidence") -> "Evidence":
+    """What a page can hold of some evidence, with the words that its reviews were read without."""
+    from evalkit.records import Review
+    from evalkit.report.explorer import chosen, of_size
+
+    bank = found.results.bank
+    ids = chosen(found)
+    whole = {row.key: row for row in workspace.about("reviews", bank, Review, set(ids))}
+    reviews = [whole[row.key] for row in found.reviews if row.key in whole]
+    if len(ids) < len(found.questions):
+        ids = of_size(ids, found.answers, reviews)
+    shown = set(ids)
+    questions = tuple(each for each in found.questions if each.id in shown)
+    return replace(
+        found,
+        questions=questions,
+        left_out=len(found.questions) - len(questions),
+        answers=tuple(row for row in found.answers if row.question in shown),
+        reviews=tuple(row for row in reviews if row.question in shown),
     )
 
 
@@ -203,7 +228,7 @@ def write(
 
     results = found.results
     made: dict[str, str | bytes] = {
-        ".html": page(found),
+        ".html": page(with_words(workspace, found)),
         ".json": results.model_dump_json(indent=1) + "\n",
     }
     if ".md" in also:

@@ -7,12 +7,13 @@ alone. That is a row of its own, and the last one counts.
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import islice
 from typing import Any
 
 from evalkit.answer import standing as answers_that_stand
 from evalkit.chat import Message, Reply, Request, about, bought
-from evalkit.judge.filling import basis, filled, fits
-from evalkit.judge.showings import Showing
+from evalkit.judge.filling import Filled, basis, filled, fits
+from evalkit.judge.showings import Showing, Texts
 from evalkit.parsers import PARSERS, Reading
 from evalkit.price import tokens_about
 from evalkit.prompts import JudgePrompt
@@ -20,6 +21,10 @@ from evalkit.records import Answer, Question, Review, short_hash
 
 MORE_ROOM = 2  # times as many tokens, where a reply was cut
 USUAL = 200  # tokens of a reply, while this judge has given none
+ENOUGH = 1000  # replies that tell what is usual
+
+Key = tuple[tuple[str, ...], int]
+"""`Showing.about`, and which sample of it."""
 
 
 class Judging:
@@ -45,15 +50,23 @@ class Judging:
         self._id = model_id
         self._prompt_name = prompt_name
         self._prompt = prompt
+        self._structured = structured
         self._context = context
+        drawn = prompt.sampling.model_dump()
+        self._manner = short_hash([model_id, drawn, structured and prompt.reply_schema, context])
         self._showings = {(each.about, each.sample): each for each in showings}
-        self._filled = {
-            key: filled(prompt, each, structured=structured, context=context)
+        self._rows: dict[tuple[str, int, tuple[str, ...]], Review] = {}
+        self._bases: dict[str, str] = {}
+        self._hashes: dict[Texts, str] = {}
+        own: dict[Key, list[Review]] = {}
+        for row in rows:
+            self._rows[row.asked, row.sample, row.shown] = row
+            own.setdefault((about(row), row.sample), []).append(row)
+        self._state = {
+            key: self._given(each, own[key]) if key in own else None
             for key, each in self._showings.items()
         }
-        self._rows = {(row.asked, row.sample, row.shown): row for row in rows}
-        self._state = {key: self._walk(each.request) for key, each in self._filled.items()}
-        """Of each showing: the request that is owed, or its last row."""
+        """Of each showing its last row, or None while one is owed."""
 
     @property
     def total(self) -> int:
@@ -62,11 +75,21 @@ class Judging:
 
     def complete(self) -> list[Review]:
         """The reviews that are here, those that cannot be read included."""
-        return [found for found in self._state.values() if isinstance(found, Review)]
+        return [row for row in self._state.values() if row is not None]
+
+    def owed(self) -> Iterator[Key]:
+        """`Showing.about` and sample of each review that is owed."""
+        return (key for key, row in self._state.items() if row is None)
+
+    def request(self, key: Key) -> Request:
+        """What an owed review takes next."""
+        found = self._walk(self._filled(key).request)
+        assert isinstance(found, Request)
+        return found
 
     def requests(self) -> Iterator[Request]:
-        """What each owed review takes next."""
-        return (found for found in self._state.values() if isinstance(found, Request))
+        """What each owed review takes next; each is made when it is asked for."""
+        return map(self.request, self.owed())
 
     def calls(self) -> Iterator[tuple[Request, int]]:
         """Every call that is owed, as `answer.Asking.calls` tells them: none waits for another."""
@@ -74,21 +97,22 @@ class Judging:
 
     def first(self) -> Request:
         """The first thing that is shown, whether it is owed or not."""
-        return next(iter(self._filled.values())).request
+        return self._filled(next(iter(self._showings))).request
 
     def usual(self) -> tuple[float, float]:
         """Tokens of a reply; and tokens that were sent, for one of `price.tokens_about`.
 
-        As the rows that are here say, where there are any.
+        As rows that are here say, where there are any.
         """
         sent = planned = said = 0.0
+        told = ((key, row.usage) for key, row in self._state.items() if row and row.usage)
         counted = 0
-        for key, each in self._filled.items():
-            row = self._rows.get(self._key(each.request))
-            if row is not None and row.usage is not None and self._state[key] is row:
-                sent += row.usage.input
-                said += row.usage.output
-                planned += tokens_about(each.request)
+        for key, usage in islice(told, ENOUGH):
+            request = self._filled(key).request
+            if self._state[key] is self._rows.get(self._key(request)):
+                sent += usage.input
+                said += usage.output
+                planned += tokens_about(request)
                 counted += 1
         return (said / counted, sent / planned) if counted and sent else (USUAL, 1.0)
 
@@ -116,8 +140,9 @@ class Judging:
             rung=rung,
             flags=reading.flags,
             unreadable=why,
-            prompt_hash=basis(self._prompt, showing.question),
-            cut=self._filled[request.about, request.sample].cut,
+            prompt_hash=self._basis(showing.question),
+            manner=self._manner,
+            cut=self._filled((request.about, request.sample)).cut if self._context else 0,
             canary=showing.canary,
             right=showing.right,
         )
@@ -126,10 +151,38 @@ class Judging:
         """Count a row that is on disk; returns what follows from it, if anything."""
         self._rows[row.asked, row.sample, row.shown] = row
         key = about(row), row.sample
-        found = self._state[key] = self._walk(self._filled[key].request)
-        return found if isinstance(found, Request) else None
+        found = self._walk(self._filled(key).request)
+        if isinstance(found, Request):
+            return found
+        self._state[key] = found
+        return None
 
     # -- inside
+
+    def _filled(self, key: Key) -> Filled:
+        return filled(
+            self._prompt, self._showings[key], structured=self._structured, context=self._context
+        )
+
+    def _given(self, showing: Showing, rows: Sequence[Review]) -> Review | None:
+        """The last row of a showing, of those that are of its question and models."""
+        told = self._basis(showing.question), tuple(map(self._hash, showing.answers))
+        for row in reversed(rows):  # no prompt is filled where a hash tells that it would be this
+            same = row.manner == self._manner and (row.prompt_hash, row.answers) == told
+            if same and row.scores is not None:
+                return row
+        found = self._walk(self._filled((showing.about, showing.sample)).request)
+        return None if isinstance(found, Request) else found
+
+    def _basis(self, question: Question) -> str:
+        if question.id not in self._bases:
+            self._bases[question.id] = basis(self._prompt, question)
+        return self._bases[question.id]
+
+    def _hash(self, answer: Texts) -> str:
+        if answer not in self._hashes:
+            self._hashes[answer] = short_hash(answer)
+        return self._hashes[answer]
 
     def _key(self, request: Request) -> tuple[str, int, tuple[str, ...]]:
         shown = self._showings[request.about, request.sample].shown
@@ -219,31 +272,39 @@ def standing(
         for n in range(1, len(answer.turns) + 1):
             first = short_hash(answer.turns[:n])
             hashes.setdefault((answer.question, answer.model, n), set()).add(first)
-    known: dict[tuple[str, str], str] = {}
+    known: dict[tuple[Any, ...], bool] = {}
     found: dict[tuple[Any, ...], Review] = {}
     stale = []
-    for row in reviews:
-        question, prompt = bank.get(row.question), prompts.get(row.prompt)
-        if question is None or not _of_answers(row, hashes):
+    for row in reviews:  # may be a million; few differ in what makes them stale
+        told = row.question, row.prompt, row.prompt_hash
+        seen = (*told, row.shown, row.answers, row.first_turns, row.canary, row.right)
+        stands = known.get(seen)
+        if stands is None:
+            if told not in known:
+                known[told] = _is_told(row, bank, prompts)
+            stands = known[seen] = known[told] and _of_answers(row, hashes)
+        if not stands:
             stale.append(row)
             continue
-        if row.prompt_hash is not None and prompt is not None:
-            told = known.get((row.prompt, row.question))
-            if told is None:
-                told = known[row.prompt, row.question] = basis(prompt, question)
-            if told != row.prompt_hash:
-                stale.append(row)
-                continue
         place = row.asked if row.prompt_hash is None else row.answers
         if row.is_vote:
-            found[(*row.key[:3], frozenset(row.shown), row.sample)] = row
+            found[row.question, row.judge, row.prompt, frozenset(row.shown), row.sample] = row
         else:
-            found[(*row.key[:4], row.canary, row.sample, place)] = row
+            whose = row.question, row.judge, row.prompt, row.shown
+            found[(*whose, row.canary, row.sample, place)] = row
     return [row for row in found.values() if row.scores or not row.is_vote], stale
 
 
 Hashes = dict[tuple[str, str, int | None], set[str]]
 """Question, model, and how many turns (None: all) -> hashes of the answers that stand."""
+
+
+def _is_told(row: Review, bank: Mapping[str, Question], prompts: Mapping[str, JudgePrompt]) -> bool:
+    """Whether a judge would be told of a review's question what it was told, as far as is known."""
+    question, prompt = bank.get(row.question), prompts.get(row.prompt)
+    if question is None or prompt is None or row.prompt_hash is None:
+        return question is not None
+    return basis(prompt, question) == row.prompt_hash
 
 
 def _of_answers(row: Review, hashes: Hashes) -> bool:

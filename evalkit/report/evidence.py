@@ -54,6 +54,8 @@ class Evidence:
     """Texts that were labelled, in the order of the bank."""
     command: str | None = None
     """What makes the page again, where `evalkit report` does not."""
+    left_out: int = 0
+    """Questions that are in all numbers and not in `questions`: a page has no room for them."""
     redacted: bool = False
     """Leave out what was asked and said: hashes stand in its place."""
     language: str = "en"

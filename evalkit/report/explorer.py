@@ -6,11 +6,14 @@ The script picks and shows; what it shows is made here: outcomes by `stats`, tex
 import base64
 import gzip
 import json
-from collections import defaultdict
-from collections.abc import Iterable, Mapping
+import zlib
+from bisect import bisect_right
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from math import isnan, nan
+from itertools import accumulate
+from math import inf, isnan, nan
 from typing import Any
 from urllib.parse import urlencode
 
@@ -20,7 +23,7 @@ import pandas as pd
 from evalkit.escape import spelled, visible
 from evalkit.judge.filling import filled
 from evalkit.judge.showings import Showing
-from evalkit.records import VOTE, Answer, Bought, Question, Review, human, short_hash
+from evalkit.records import VOTE, Answer, Bought, Question, Review, human, place, short_hash
 from evalkit.report import words
 from evalkit.report.evidence import Evidence
 from evalkit.report.markup import html
@@ -28,6 +31,9 @@ from evalkit.stats.battles import BY_RULE, PAIR, by_question
 
 PACKED_FROM = 500_000  # characters of JSON; more are compressed
 RAW_FROM = 20_000  # characters of an answer; a longer one is shown as it is, without markdown
+MOST_ROWS = 60_000  # answers and reviews in a page
+ROOM = 15_000_000  # bytes that they take when compressed
+ABOUT_A_ROW = 100  # of these, beside its words
 FIRST_LINE = 140  # characters of a question in the list
 
 WON, TIED, LOST = "won", "tied", "lost"
@@ -59,6 +65,68 @@ class Met:
         return WON if self.outcome > 0.5 else LOST if self.outcome < 0.5 else TIED
 
 
+def telling(battles: pd.DataFrame) -> dict[str, float]:
+    """Question id -> its place among those that tell the most, from 1; `battles` as of Evidence.
+
+    Of each pair the questions that were won, lost and tied with the widest gap, those on which the
+    two orders differ the most, and those that cannot be read: the first of each, the second of
+    each, and so on.
+    """
+    if not len(battles):
+        return {}
+    means = by_question(battles)
+    gaps = (means["score_b"] - means["score_a"]).fillna(means["outcome"] - 0.5).abs()
+    outcome = np.sign(means["outcome"] - 0.5)
+    orders = battles.groupby([*ITEM, "order"])["outcome"].mean().groupby(ITEM)
+    pull = (orders.max() - orders.min()).dropna()
+    differ = pull[pull > 0].reset_index()
+    unread = battles[battles["outcome"].isna()]
+    places = [
+        (means["question"], gaps.groupby([*(means[each] for each in PAIR), outcome])),
+        (differ["question"], differ.groupby(PAIR)["outcome"]),
+    ]
+    ranked = [
+        pd.Series(of.rank(ascending=False, method="first").to_numpy(), index=question.to_numpy())
+        for question, of in places
+    ]
+    ranked.append(
+        pd.Series(unread.groupby(PAIR).cumcount().to_numpy() + 1.0, unread["question"].to_numpy())
+    )
+    best = pd.concat(ranked).groupby(level=0).min()
+    return dict(zip(best.index, best.astype(float), strict=True))
+
+
+def chosen(evidence: Evidence, most: int = MOST_ROWS) -> list[str]:
+    """Ids of the questions whose rows a page can hold, the most telling first.
+
+    All of them, where they have at most `most` rows. Those that nobody judged come last.
+    """
+    rows = Counter(row.question for row in (*evidence.answers, *evidence.reviews))
+    ids = [question.id for question in evidence.questions]
+    if rows.total() <= most:
+        return ids
+    places = telling(evidence.battles)
+    ids.sort(key=lambda id_: (places.get(id_, inf), place(id_)))
+    upto = list(accumulate(rows[id_] for id_ in ids))
+    return ids[: max(1, bisect_right(upto, most))]
+
+
+def of_size(
+    ids: Sequence[str], answers: Iterable[Answer], reviews: Iterable[Review], room: int = ROOM
+) -> list[str]:
+    """The first of these questions, as many as take so many bytes with their rows when packed."""
+    texts: dict[str, list[str]] = defaultdict(list)
+    for answer in answers:
+        texts[answer.question] += answer.turns
+    for review in reviews:
+        texts[review.question] += [review.text, review.reasoning or ""]
+    packed = (
+        len(zlib.compress("\n".join(said).encode("utf-8", "replace"), 1)) + ABOUT_A_ROW * len(said)
+        for said in (texts[id_] for id_ in ids)
+    )
+    return list(ids[: max(1, bisect_right(list(accumulate(packed)), room))])
+
+
 @dataclass(frozen=True)
 class Explorer:
     """The rows of some evidence by question."""
@@ -71,6 +139,8 @@ class Explorer:
         table = self.evidence.battles
         if not len(table):
             return {}
+        if self.evidence.left_out:
+            table = table[table["question"].isin([each.id for each in self.evidence.questions])]
         judgings = {each: n for n, each in enumerate(self.judgings)}
         means = by_question(table)
         outcomes = dict(zip(_keys(means), means["outcome"], strict=True))

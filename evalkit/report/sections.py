@@ -280,6 +280,7 @@ def explorer(evidence: Evidence) -> Section | None:
         "rows": embedded(data),
         "redacted": evidence.redacted,
         "signs": words.SIGNS,
+        "left_out": evidence.left_out,
     }
     return Section("explorer", Said("Every question"), values)
 

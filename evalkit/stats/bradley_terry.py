@@ -237,12 +237,12 @@ def _bootstrap(cells: _Cells, found: Fit, resamples: int, seed: int) -> Floats:
     table = np.zeros((number, size * size))
     np.add.at(table, (cells.question, cells.b * size + cells.a), cells.outcome)
     np.add.at(table, (cells.question, cells.a * size + cells.b), 1 - cells.outcome)
-    weights = draws(number, resamples, seed)
+    sums = np.concatenate([weights @ table for weights in draws(number, resamples, seed)])
     base = cells.wins()
     inverse = np.linalg.pinv(_information(base[None], found.strengths[None])[0], hermitian=True)
     strengths = np.empty((resamples, size))
     for begin in range(0, resamples, BATCH):
-        drawn = (weights[begin : begin + BATCH] @ table).reshape(-1, size, size)
+        drawn = sums[begin : begin + BATCH].reshape(-1, size, size)
         for each in drawn:
             whole = np.array_equal(each > 0, base > 0)
             if not whole and _parts(each) > 1:

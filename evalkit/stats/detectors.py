@@ -1,12 +1,13 @@
 """Answers that are no answers: what can be seen without a judge, which such answers may fool.
 
 A constant text has won three of four comparisons by GPT-4 (the "null model", Zheng et al. 2024,
-arXiv:2410.07137). Four signs, each over all answers of one model; none knows a verdict.
+arXiv:2410.07137). Four signs, each over the answers of one model; none knows a verdict.
 """
 
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import islice
 
 import pandas as pd
 
@@ -18,6 +19,7 @@ LEAST_LIFT = 0.05  # of the question's words in its answer, over those of anothe
 MOST_COPIED = 0.5  # of them that are word for word another model's
 FEWEST = 10  # answers; fewer show nothing
 SHIFTS = (1, 2, 3)  # how far off the other questions lie, in an order that nobody chose
+ENOUGH = 500  # answers of a model whose words are looked at: an alarm begins at half of them
 TELLING = 10  # words; shorter answers cannot be seen to be about something
 COLUMNS = [
     "model", "answers", "identical", "judge_talk", "relevance_lift", "copied", "copied_from",
@@ -48,7 +50,8 @@ def detectors(questions: Iterable[Question], answers: Iterable[Answer]) -> pd.Da
     for a judge. `relevance_lift`: the mean share of the question's words that its answer takes up,
     less that of other questions' words. `copied`: the share that is word for word the answer of
     `copied_from`. `alarms`: those of the four beyond their limit. Empty answers count for none;
-    a value is None where fewer than `FEWEST` answers could show it.
+    a value is None where fewer than `FEWEST` answers could show it. Words are looked at in the
+    first `ENOUGH` answers, in the order of `place`, which is a random one.
     """
     bank = sorted(questions, key=lambda question: place(question.id))
     own: dict[str, dict[str, str]] = {}
@@ -61,12 +64,13 @@ def detectors(questions: Iterable[Question], answers: Iterable[Answer]) -> pd.Da
     for model, texts in sorted(own.items()):
         known = len(texts) >= FEWEST
         identical = 1 - len(set(texts.values())) / len(texts) if known else None
-        talk = sum(bool(_JUDGE_TALK.search(t)) for t in texts.values()) / len(texts)
-        said = {id_: words(text) for id_, text in texts.items()}
+        some = dict(islice(((id_, texts[id_]) for id_ in asked if id_ in texts), ENOUGH))
+        talk = sum(bool(_JUDGE_TALK.search(t)) for t in some.values()) / max(1, len(some))
+        said = {id_: words(text) for id_, text in some.items()}
         telling = {id_ for id_, about in said.items() if len(about) >= TELLING}
         lift = _lift([id_ for id_ in asked if id_ in telling], asked, said)
         others = {name: each for name, each in own.items() if name != model}
-        told = {id_: text for id_, text in texts.items() if id_ in telling}
+        told = {id_: some[id_] for id_ in telling}
         source, copied = _copied(told, others)
         found = {
             "identical": identical is not None and identical > MOST_IDENTICAL,

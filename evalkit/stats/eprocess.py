@@ -6,6 +6,7 @@ with 1 and is, while the mean is 0, expected to stay there, so the chance that i
 fixed before. Knows no judge and no model.
 """
 
+from copy import copy
 from typing import Literal
 
 import numpy as np
@@ -15,6 +16,7 @@ from evalkit.stats.intervals import LEVEL, Floats
 
 LARGEST_BET = 0.75  # of what is held, on one outcome
 GRID = 401  # means that the interval tries, from -1 to 1
+STEPS = 256  # outcomes that are taken in one go
 
 Side = Literal[1, 0, -1]
 
@@ -49,6 +51,13 @@ class EProcesses:
         self.sum_dd = self.sum_dd + squares[-1]
         return logs
 
+    def only(self, some: npt.NDArray[np.bool_]) -> "EProcesses":
+        """Those of them that are marked, with what they hold."""
+        fewer = copy(self)
+        fewer.log_k, fewer.sum_d = self.log_k[some], self.sum_d[some]
+        fewer.sum_dd = self.sum_dd[some]
+        return fewer
+
 
 class ShiftedEProcesses:
     """The same against means other than 0; `means` of any shape, each in [-1, 1]."""
@@ -63,6 +72,13 @@ class ShiftedEProcesses:
         """As `EProcesses.take`."""
         d = np.asarray(outcomes, dtype=np.float64)
         return self._processes.take((d - self._means) / self._reach)
+
+    def only(self, some: npt.NDArray[np.bool_]) -> "ShiftedEProcesses":
+        """Those of them that are marked, with what they hold."""
+        fewer = copy(self)
+        fewer._means, fewer._reach = self._means[some], self._reach[some]
+        fewer._processes = self._processes.only(some)
+        return fewer
 
 
 class TieEProcesses:
@@ -93,8 +109,13 @@ def always_valid(outcomes: npt.ArrayLike, level: float = LEVEL) -> tuple[float, 
     if not len(d):
         return None
     means = np.linspace(-1, 1, GRID)
-    held = ShiftedEProcesses(means).take(np.broadcast_to(d[:, None], (len(d), GRID)))
-    left = (held < -np.log(1 - level)).all(0)
+    left = np.arange(GRID)
+    held = ShiftedEProcesses(means)
+    for begin in range(0, len(d), STEPS):
+        some = d[begin : begin + STEPS, None]
+        logs = held.take(np.broadcast_to(some, (len(some), len(left))))
+        stays = (logs < -np.log(1 - level)).all(0)
+        left, held = left[stays], held.only(stays)
     step = 2 / (GRID - 1)
-    kept = means[left] if left.any() else d.mean(keepdims=True)
+    kept = means[left] if len(left) else d.mean(keepdims=True)
     return max(-1.0, float(kept.min()) - step), min(1.0, float(kept.max()) + step)

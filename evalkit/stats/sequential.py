@@ -5,6 +5,7 @@ which depends on nothing but the questions' ids. Knows no judge and no score.
 """
 
 from collections.abc import Iterable, Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 from typing import Literal
 
@@ -14,7 +15,7 @@ import pandas as pd
 
 from evalkit.records import place
 from evalkit.stats.battles import PAIR, by_question, groups
-from evalkit.stats.eprocess import EProcesses, TieEProcesses, always_valid
+from evalkit.stats.eprocess import STEPS, EProcesses, TieEProcesses, always_valid
 from evalkit.stats.intervals import Floats
 
 ALPHA = 0.05
@@ -80,20 +81,43 @@ class Comparisons:
             self.found[pair] = Decided(decision, int(self.taken[pair]))
         return new
 
+    def take_all(self, table: Floats) -> None:
+        """Take (n, m) outcomes as `take` does, one row after the other."""
+        while len(table):
+            some = np.where([found is not None for found in self.found], np.nan, table[:STEPS])
+            better, tie = deepcopy(self._better), deepcopy(self._tie)
+            held = np.maximum(better.take(some), tie.take(some))
+            new = e_benjamini_hochberg(held, self._alpha)[:, self.open].any(1)
+            if not new.any():
+                self._better, self._tie = better, tie
+                self.taken += (~np.isnan(some)).sum(0)
+                table = table[STEPS:]
+                continue
+            decided = int(new.argmax())
+            if decided:
+                self._better.take(some[:decided])
+                self._tie.take(some[:decided])
+                self.taken += (~np.isnan(some[:decided])).sum(0)
+            self.take(table[decided])
+            table = table[decided + 1 :]
+
 
 def e_benjamini_hochberg(log_e: npt.ArrayLike, alpha: float = ALPHA) -> npt.NDArray[np.bool_]:
     """Which of many e-values count, with false discoveries of at most `alpha` on average.
 
-    `log_e`: (m,) their logs. e-BH (Wang and Ramdas 2022, JRSS B 84:822-852): the largest k for
-    which the k-th largest is at least m / (alpha k). Holds however they depend on each other.
+    `log_e`: (..., m) their logs; those of each row of m go together. e-BH (Wang and Ramdas 2022,
+    JRSS B 84:822-852): the largest k for which the k-th largest is at least m / (alpha k). Holds
+    however they depend on each other.
     """
     values = np.asarray(log_e, dtype=np.float64)
-    m = len(values)
-    order = np.argsort(-values, kind="stable")
-    lines = np.log(m) - np.log(alpha) - np.log(np.arange(1, m + 1)) if m else values
-    passed = np.flatnonzero(values[order] >= lines)
-    counted = np.zeros(m, dtype=np.bool_)
-    counted[order[: passed[-1] + 1 if len(passed) else 0]] = True
+    m = values.shape[-1]
+    if not m:
+        return np.zeros(values.shape, dtype=np.bool_)
+    ordered = -np.sort(-values, axis=-1)
+    lines = np.log(m) - np.log(alpha) - np.log(np.arange(1, m + 1))
+    passed = ordered >= lines
+    last = np.where(passed, ordered, np.inf).min(-1, keepdims=True)
+    counted: npt.NDArray[np.bool_] = values >= last
     return counted
 
 
@@ -230,8 +254,7 @@ def decisions(battles: pd.DataFrame, alpha: float = ALPHA, tie_zone: float = TIE
     for _, judged in groups(by_question(battles), ["judge", "prompt"]):
         pairs, table = _in_order(judged)
         comparisons = Comparisons(len(pairs), alpha, tie_zone)
-        for outcomes in table:
-            comparisons.take(outcomes)
+        comparisons.take_all(table)
         for number, pair in enumerate(pairs):
             own = table[:, number][~np.isnan(table[:, number])]
             found = comparisons.found[number]

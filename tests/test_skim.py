@@ -1,0 +1,159 @@
+"""Rows read light: the same as the records, but for the words, and as strict."""
+
+import json
+
+import pytest
+from conftest import answer, review
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from evalkit import jsonl, skim
+from evalkit.ledger import Ledger
+from evalkit.records import Answer, Review, Usage, short_hash
+
+DROPPED = {"text", "reasoning", "extra", "sampling", "template", "latency"}
+TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
+NAME = st.sampled_from(["a", "org/b", "名", 'q"uo": te', "back\\", '\\": '])
+
+
+@st.composite
+def reviews(draw):
+    scores = st.floats(0, 10) | st.integers(0, 10).map(float)
+    return Review(
+        question=draw(NAME),
+        judge=draw(NAME),
+        prompt=draw(NAME),
+        shown=("m", draw(NAME)),
+        answers=(short_hash(1), short_hash(2)),
+        text=draw(TEXT | NAME),
+        scores=draw(st.none() | st.tuples(scores, scores)),
+        asked=draw(NAME),
+        sample=draw(st.integers(0, 3)),
+        usage=draw(st.none() | st.just(Usage(input=1, output=0))),
+        sampling=draw(st.none() | st.just({"temperature": 0.0, "max_tokens": 9})),
+        extra=draw(st.just({}) | st.just({"tool": {"a": [{"b": 1}, "c"], 'd": ': {}}})),
+        dollars=draw(st.none() | st.floats(0, 1)),
+        time=draw(st.none() | TEXT),
+        canary=draw(st.none() | st.just("twins")),
+        cut=draw(st.integers(0, 2)),
+        flags=draw(st.just(()) | st.just(("outside_scale",))),
+    )
+
+
+@given(reviews())
+def test_a_look_alike_says_what_its_record_says(row):
+    line = row.line().encode()
+    seen = skim.skimmer(Review)(line)
+    assert seen.key == row.key
+    assert not seen.is_vote
+    kept = set(Review.model_fields) - DROPPED - {"usage"}
+    assert {name: getattr(seen, name) for name in kept} == {
+        name: getattr(row, name) for name in kept
+    }
+    assert (seen.usage and (seen.usage.input, seen.usage.output)) == (
+        row.usage and (row.usage.input, row.usage.output)
+    )
+    if type(seen) is not Review:
+        assert seen.text == ("" if row.scores is not None else row.text)
+    assert skim.question(line) == row.question
+
+
+def test_rows_as_evalkit_writes_them_are_read_light_and_share_what_is_the_same():
+    lines = [
+        Review.model_validate(review(f"q{n % 2}", ("m", "base"), text="x" * 500)).line().encode()
+        for n in range(4)
+    ]
+    look = skim.skimmer(Review)
+    rows = [look(line) for line in lines]
+    assert not any(isinstance(row, Review) for row in rows)
+    assert rows[0].shown is rows[1].shown
+    assert rows[0].question is rows[2].question
+    assert not any(row.text for row in rows)
+
+
+def test_an_answer_keeps_its_words():
+    row = Answer.model_validate(answer("q1", "m", "said"))
+    seen = skim.skimmer(Answer)(row.line().encode())
+    assert not isinstance(seen, Answer)
+    assert (seen.turns, seen.hash, seen.characters) == (row.turns, row.hash, row.characters)
+    assert not seen.is_empty
+
+
+def test_a_vote_comes_as_the_record():
+    row = Review.model_validate(review("q1", ("m", "base"), (1, 0)) | {"prompt": "vote"})
+    assert skim.skimmer(Review)(row.line().encode()) == row
+
+
+BAD = {
+    "an unknown field": {"colour": 1},
+    "a score too many": {"scores": [1, 2, 3]},
+    "a score below 0": {"scores": [-1, 2]},
+    "an answer too few": {"answers": ["x"]},
+    "nothing shown": {"shown": [], "answers": [], "scores": []},
+    "a number for a text": {"judge": 1},
+    "a text for a number": {"sample": "1"},
+    "no such rung": {"rung": "high"},
+    "soft scores that do not add up": {"soft": True, "scores": [0.5, 0.6]},
+    "no turn": {"first_turns": 0},
+}
+
+
+@pytest.mark.parametrize("wrong", BAD.values(), ids=BAD)
+def test_what_is_refused_strictly_is_refused_here(wrong):
+    line = json.dumps(review("q1", ("m", "base")) | wrong).encode()
+    with pytest.raises(ValidationError) as strictly:
+        Review.model_validate(jsonl.parse(line))
+    with pytest.raises(ValidationError) as light:
+        skim.skimmer(Review)(line)
+    assert str(light.value) == str(strictly.value)
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        lambda line: line.replace('"text": ', '"text": "9 9", "text": ', 1),
+        lambda line: line.replace('"scores": [', '"scores": [9, 1], "scores": [', 1),
+        lambda line: line.replace('"text": ', '"usage": {"input": 1, "input": 2}, "text": ', 1),
+        lambda line: line.replace('"text": ', '"extra": {"a": {"b": 1, "b": 2}}, "text": ', 1),
+    ],
+)
+def test_a_key_that_stands_twice_is_refused(edit):
+    line = edit(json.dumps(review("q1", ("m", "base")))).encode()
+    with pytest.raises(jsonl.Malformed, match="stands twice"):
+        skim.skimmer(Review)(line)
+
+
+@pytest.mark.parametrize("raw", [b'{"question": "q', b"[]", b"\xff", b'{"dollars": NaN}'])
+def test_what_is_no_row_is_refused(raw):
+    with pytest.raises(jsonl.Malformed):
+        skim.skimmer(Review)(raw)
+    assert skim.question(raw) is None
+
+
+def test_another_spelling_of_the_same_row_is_read_strictly_and_is_the_same():
+    row = review("q1", ("m", "base"))
+    for text in (json.dumps(row, separators=(",", ":")), json.dumps(row | {"sample": 0})):
+        assert skim.skimmer(Review)(text.encode()) == Review.model_validate(row)
+
+
+def test_a_ledger_is_read_again_only_where_it_changed(tmp_path):
+    file = tmp_path / "a.jsonl"
+    first, second = (Review.model_validate(review(q, ("m", "base"))) for q in ("q1", "q2"))
+    file.write_text(first.line() + "\n")
+    ledger = Ledger(file, Review, print)
+    rows = ledger.skim()
+    assert ledger.skim() is rows
+    with file.open("a") as stream:
+        stream.write(second.line() + "\n")
+    assert [row.question for row in ledger.skim()] == ["q1", "q2"]
+    assert [row.text for row in ledger.about({"q2"})] == [second.text]
+
+
+def test_a_torn_last_line_is_set_aside_as_ever(tmp_path):
+    file, told = tmp_path / "a.jsonl", []
+    row = Review.model_validate(review("q1", ("m", "base")))
+    file.write_text(row.line() + "\n" + row.line()[:40])
+    assert [each.key for each in Ledger(file, Review, told.append).skim()] == [row.key]
+    assert "torn" in told[0]
+    assert file.read_text() == row.line() + "\n"
