@@ -19,7 +19,7 @@ from evalkit.errors import BadName, EvalkitError, Missing, Unknown
 
 if TYPE_CHECKING:
     from evalkit.catalog import Catalog, Dtype, Model
-    from evalkit.chat import Reply, Request
+    from evalkit.chat import Provider, Reply, Request
     from evalkit.ledger import Ledger, Writer
     from evalkit.price import Estimate
     from evalkit.runner import Run, Work
@@ -111,7 +111,7 @@ def on_limits(verb: Callable[..., None]) -> Callable[..., None]:
         "--concurrency",
         type=click.IntRange(1),
         envvar="EVALKIT_CONCURRENCY",
-        help="Calls at once; default: as many as the service takes.",
+        help="Calls at once at a server; default: as many as it takes.",
     )
     @click.option(
         "--deadline",
@@ -295,8 +295,8 @@ def perform(
     models = [plan.model for plan in asked]
     most = sum(plan.estimate.most or 0 for plan in asked)
     running.check_price(models, most, limits.budget, limits.yes)
-    providers = {model.name: running.provider_of(model, catalog) for model in models}
-    for line in (line for provider in providers.values() for line in provider.notes):
+    providers = {model.name: running.providers_of(model, catalog) for model in models}
+    for line in dict.fromkeys(line for own in providers.values() for p in own for line in p.notes):
         note(f"  {line}")
     with ExitStack() as held:
         writers = {p.model.name: held.enter_context(p.ledger.writing()) for p in asked}
@@ -307,11 +307,18 @@ def perform(
         works = [each.run for each in plans if each.run]
         teller = running.Teller(verbose=limits.verbose)
         budget = Budget(limits.budget)
-        run = Run(works, budget, teller, concurrency=limits.concurrency, deadline=limits.deadline)
+        run = Run(
+            works,
+            budget,
+            teller,
+            concurrency=limits.concurrency,
+            deadline=limits.deadline,
+            turned=teller.turned,
+        )
         return plans, run, running.perform(run) if works else 0
 
 
-def _work(plan: Plan, provider: Any, writer: "Writer[Any]") -> "Work":
+def _work(plan: Plan, providers: "tuple[Provider, ...]", writer: "Writer[Any]") -> "Work":
     from evalkit.runner import Work
 
     def keep(request: "Request", reply: "Reply", dollars: float | None) -> "Request | None":
@@ -329,7 +336,7 @@ def _work(plan: Plan, provider: Any, writer: "Writer[Any]") -> "Work":
 
     work = Work(
         name=plan.model.name,
-        provider=provider,
+        providers=providers,
         requests=plan.asking.requests(),
         keep=keep,
         owed=plan.calls,

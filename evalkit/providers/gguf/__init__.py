@@ -119,7 +119,7 @@ class Provider:
             return Failure(
                 Kind.UNLOADABLE, f"{self._path} cannot be loaded: {why[-300:] or 'no word'}"
             )
-        stanza = Stanza(provider="openai_api", url=url, stream=self._model.stanza.stream)
+        stanza = Stanza(provider="openai_api", url=(url,), stream=self._model.stanza.stream)
         there = replace(self._model, url=url, stanza=stanza)
         self._asked = openai_api.Provider(there, Keys({}, set()))
         return None

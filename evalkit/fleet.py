@@ -1,0 +1,199 @@
+"""Several servers of one model: which of them takes the next call, and which is left out for now.
+
+Each has its own pace. The next call goes where the wait for its reply is shortest, by how long the
+last replies took and how many calls were under way with them. None takes more than its share of
+what is still to be done, so that a run does not end in a queue at the slowest. A server that fails
+without a reply is left out for a second, then for twice as long each time, and tried with one call.
+
+Pure: it is told the time and measures none. It knows no address and makes no call.
+"""
+
+import math
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
+
+from evalkit.chat import Failure, Kind, Reply
+from evalkit.pace import Pace, Started
+
+AWAY = {Kind.DOWN, Kind.BAD_REPLY}  # where another server may do better
+SHORTEST_REST = 1.0  # seconds
+LONGEST_REST = 60.0
+HOLD = 0.5  # seconds for a busy server that does not say how long; doubles
+LATEST = 0.2  # weight of the last reply in how fast a server is
+
+
+@dataclass(eq=False)
+class Server:
+    """One that can be asked, by all models on it."""
+
+    name: str
+    pace: Pace
+    left_out: bool = field(default=False, init=False)
+    _each: float | None = field(default=None, init=False)
+    """Seconds for which a call keeps the others waiting; None before the first reply."""
+    _replied_at: float = field(default=-math.inf, init=False)
+    _rested_at: float = field(default=-math.inf, init=False)
+    _back_at: float = field(default=-math.inf, init=False)
+    _rests: int = field(default=0, init=False)
+    """Since the last reply."""
+    _probe: Started | None = field(default=None, init=False)
+    _holds: int = field(default=0, init=False)
+    _held_at: float = field(default=-math.inf, init=False)
+
+    def start(self, now: float, tokens: float) -> Started:
+        """A call starts."""
+        started = self.pace.start(now, tokens)
+        if self.left_out:
+            self._probe = started
+        return started
+
+    def end(self, now: float, started: Started, came: Reply | Failure | None) -> bool:
+        """A call has ended; None: it was dropped, and tells nothing.
+
+        Returns whether the server is left out from now on, or again after it was tried.
+        """
+        together = (started.in_flight + self.pace.in_flight) / 2
+        self.pace.end(now, started, came)
+        if self._probe is started:
+            self._probe = None
+        if isinstance(came, Reply):
+            each = (now - started.at) / together
+            self._each = each if self._each is None else self._each + LATEST * (each - self._each)
+            self._holds = 0
+        if isinstance(came, Failure) and came.kind in AWAY:
+            # else it has replied to others meanwhile, or its failure is known
+            news = started.at >= max(self._replied_at, self._rested_at)
+            if news:
+                self._rest(now)
+            return news
+        if came is not None:
+            self._replied_at, self._rests, self.left_out = now, 0, False
+        return False
+
+    def hold(self, now: float, started: Started, wait: float | None) -> None:
+        """It was busy: no call starts for so long as it says, else for longer each time."""
+        if wait is None:
+            if started.at < self._held_at:
+                return
+            wait = min(LONGEST_REST, HOLD * 2.0 ** min(self._holds, 10))
+            self._holds += 1
+        self._held_at = now
+        self.pace.hold(now + wait)
+
+    def back_in(self, now: float) -> float:
+        """Seconds until it is tried again, where it is left out; infinity: it is being tried."""
+        return math.inf if self._probe else max(0.0, self._back_at - now)
+
+    @property
+    def calls_a_second(self) -> float | None:
+        """How fast it has been replying; None where it has not."""
+        return None if self._each is None else 1 / max(self._each, 1e-9)
+
+    def turn(self) -> tuple[int, float]:
+        """Sorts those that are all left out by when to ask them: no call there, longest ago."""
+        return self.pace.in_flight, self._rested_at
+
+    def _rest(self, now: float) -> None:
+        rest = min(LONGEST_REST, SHORTEST_REST * 2.0 ** min(self._rests, 10))
+        self._rests += 1
+        self.left_out, self._rested_at, self._back_at = True, now, now + rest
+
+
+@dataclass(frozen=True)
+class Turn:
+    """A server is left out, or taken in again."""
+
+    name: str
+    failure: Failure | None
+    """Why it is left out; None: it replies again."""
+    again: bool = False
+    """It was left out before, and failed when it was tried."""
+    seconds: float = 0.0
+    """Until it is tried again."""
+
+
+@dataclass
+class Fleet:
+    """The servers of one model. Where all are left out, all are asked, as one alone is."""
+
+    servers: Sequence[Server]
+    _told: set[Server] = field(default_factory=set, init=False)
+    """Whom `end` has said to be left out."""
+
+    def window(self, now: float, outstanding: int) -> int:
+        """How many calls may be under way at all of them."""
+        open_to_all = sum(int(each.pace.window) for each in self._live())
+        return open_to_all + len(self._due(now, outstanding))
+
+    def back_in(self, now: float) -> float | None:
+        """Seconds until another one is tried again; None: nothing will change by itself."""
+        waits = [each.back_in(now) for each in self.servers if each.left_out]
+        return min((wait for wait in waits if 0 < wait < math.inf), default=None)
+
+    def choose(
+        self, now: float, tokens: float, outstanding: int, tried: Collection[Server]
+    ) -> tuple[Server | None, float]:
+        """The server that a call shall go to now, or None and the seconds until one may take it.
+
+        Infinity: when another call has ended. `outstanding`: calls that are owed, those under way
+        included; `tried`: servers that the call has failed at.
+        """
+        if due := self._due(now, outstanding):
+            return due[0], 0.0
+        live = self._live()
+        free = [each for each in live if not each.pace.held(now)]
+        speeds = self._speeds(free)
+        takers: list[Server] = []
+        back = self.back_in(now)
+        waits = [math.inf if back is None else back]
+        for each in [one for one in free if one not in tried] or live:
+            delay = each.pace.delay(now, tokens)
+            waits += [delay] if delay else []
+            if delay == 0:
+                share = outstanding * speeds[each] / sum(speeds.values())
+                takers += [each] if each.pace.in_flight < share else []
+        if not takers:
+            return None, min(waits)
+        if takers[0].left_out:
+            return min(takers, key=Server.turn), 0.0
+        return min(takers, key=lambda each: (each.pace.in_flight + 1) / speeds[each]), 0.0
+
+    def elsewhere(self, now: float, tried: Collection[Server]) -> float | None:
+        """Seconds until a server that a call has not failed at takes calls; None: there is none."""
+        others = (s for s in self.servers if not s.left_out and s not in tried)
+        return min((each.pace.held(now) for each in others), default=None)
+
+    def end(
+        self, server: Server, now: float, started: Started, came: Reply | Failure | None
+    ) -> Turn | None:
+        """A call has ended. Returns what has become of its server, where that is worth telling."""
+        left_out = server.end(now, started, came)
+        if len(self.servers) == 1:
+            return None
+        if isinstance(came, Failure) and came.kind == Kind.BUSY:
+            server.hold(now, started, came.wait)
+        known = server in self._told
+        if not server.left_out and known:
+            self._told.remove(server)
+            return Turn(server.name, None)
+        others = any(not each.left_out for each in self.servers)
+        if not (left_out and others and isinstance(came, Failure)):
+            return None
+        self._told.add(server)
+        return Turn(server.name, came, known, server.back_in(now))
+
+    def _live(self) -> Sequence[Server]:
+        return [each for each in self.servers if not each.left_out] or self.servers
+
+    def _due(self, now: float, outstanding: int) -> list[Server]:
+        """Those to be tried again, where they could take something off the others."""
+        live = [each for each in self.servers if not each.left_out]
+        if not live or outstanding <= sum(int(each.pace.window) for each in live):
+            return []
+        return [each for each in self.servers if each.left_out and not each.back_in(now)]
+
+    def _speeds(self, servers: Sequence[Server]) -> dict[Server, float]:
+        """Calls a second; one that is not known is as fast as the others on average."""
+        known = [speed for each in servers if (speed := each.calls_a_second)]
+        usual = sum(known) / len(known) if known else 1.0
+        return {each: each.calls_a_second or usual for each in servers}
