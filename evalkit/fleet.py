@@ -1,9 +1,10 @@
 """Several servers of one model: which of them takes the next call, and which is left out for now.
 
-Each has its own pace. The next call goes where the wait for its reply is shortest, by how long the
-last replies took and how many calls were under way with them. None takes more than its share of
-what is still to be done, so that a run does not end in a queue at the slowest. A server that fails
-without a reply is left out for a second, then for twice as long each time, and tried with one call.
+Each has its own pace. The next call goes where it would be done first, by how many calls a second
+a server has been replying to and how many are under way there. No other server takes it unless it
+would be done before the rest of the run is, so that no run ends in a queue at the slowest. A server
+that fails and replies to nobody is left out for a second, then twice as long each time, and tried
+again with one call.
 
 Pure: it is told the time and measures none. It knows no address and makes no call.
 """
@@ -19,7 +20,44 @@ AWAY = {Kind.DOWN, Kind.BAD_REPLY}  # where another server may do better
 SHORTEST_REST = 1.0  # seconds
 LONGEST_REST = 60.0
 HOLD = 0.5  # seconds for a busy server that does not say how long; doubles
-LATEST = 0.2  # weight of the last reply in how fast a server is
+KEPT = 0.95  # what counts of what was known of a server's speed, after each reply
+
+
+@dataclass
+class Speed:
+    """How fast a server replies, by its last replies; while it has nothing to do, no time passes."""
+
+    _replies: float = 0.0
+    _seconds: float = 0.0
+    _passed_at: float | None = None
+    _latency: float | None = None
+    _alone: float = math.inf
+    """Seconds that a reply takes where nothing waits: the least that it took on average."""
+
+    def pass_(self, now: float, *, busy: bool) -> None:
+        """Time has passed; busy: with calls under way."""
+        if busy and self._passed_at is not None:
+            self._seconds += now - self._passed_at
+        self._passed_at = now
+
+    def take(self, seconds: float) -> None:
+        """A reply has come, after so long."""
+        self._replies = KEPT * self._replies + 1
+        self._seconds *= KEPT
+        latency = self._latency
+        self._latency = seconds if latency is None else KEPT * latency + (1 - KEPT) * seconds
+        self._alone = min(self._alone, self._latency)
+
+    @property
+    def calls_a_second(self) -> float | None:
+        """None before the first reply."""
+        return self._replies / max(self._seconds, 1e-9) if self._replies else None
+
+    def finish(self, in_flight: int, usual: float) -> float:
+        """Seconds until the last of so many calls is done; `usual`: calls a second, if unknown."""
+        if self._latency is None:
+            return in_flight / usual
+        return max(self._alone, in_flight / (self.calls_a_second or usual))
 
 
 @dataclass(eq=False)
@@ -29,8 +67,7 @@ class Server:
     name: str
     pace: Pace
     left_out: bool = field(default=False, init=False)
-    _each: float | None = field(default=None, init=False)
-    """Seconds for which a call keeps the others waiting; None before the first reply."""
+    speed: Speed = field(default_factory=Speed, init=False)
     _replied_at: float = field(default=-math.inf, init=False)
     _rested_at: float = field(default=-math.inf, init=False)
     _back_at: float = field(default=-math.inf, init=False)
@@ -42,6 +79,7 @@ class Server:
 
     def start(self, now: float, tokens: float) -> Started:
         """A call starts."""
+        self.speed.pass_(now, busy=self.pace.in_flight > 0)
         started = self.pace.start(now, tokens)
         if self.left_out:
             self._probe = started
@@ -52,13 +90,12 @@ class Server:
 
         Returns whether the server is left out from now on, or again after it was tried.
         """
-        together = (started.in_flight + self.pace.in_flight) / 2
+        self.speed.pass_(now, busy=True)
         self.pace.end(now, started, came)
         if self._probe is started:
             self._probe = None
         if isinstance(came, Reply):
-            each = (now - started.at) / together
-            self._each = each if self._each is None else self._each + LATEST * (each - self._each)
+            self.speed.take(now - started.at)
             self._holds = 0
         if isinstance(came, Failure) and came.kind in AWAY:
             # else it has replied to others meanwhile, or its failure is known
@@ -83,11 +120,6 @@ class Server:
     def back_in(self, now: float) -> float:
         """Seconds until it is tried again, where it is left out; infinity: it is being tried."""
         return math.inf if self._probe else max(0.0, self._back_at - now)
-
-    @property
-    def calls_a_second(self) -> float | None:
-        """How fast it has been replying; None where it has not."""
-        return None if self._each is None else 1 / max(self._each, 1e-9)
 
     def turn(self) -> tuple[int, float]:
         """Sorts those that are all left out by when to ask them: no call there, longest ago."""
@@ -142,21 +174,22 @@ class Fleet:
             return due[0], 0.0
         live = self._live()
         free = [each for each in live if not each.pace.held(now)]
-        speeds = self._speeds(free)
+        finish, end = self._finish(free), self._end(free, outstanding)
+        soonest = min(finish.values(), default=math.inf)
         takers: list[Server] = []
         back = self.back_in(now)
         waits = [math.inf if back is None else back]
         for each in [one for one in free if one not in tried] or live:
             delay = each.pace.delay(now, tokens)
-            waits += [delay] if delay else []
-            if delay == 0:
-                share = outstanding * speeds[each] / sum(speeds.values())
-                takers += [each] if each.pace.in_flight < share else []
+            if delay:
+                waits.append(delay)
+            elif finish[each] <= max(soonest, end) or each in tried:
+                takers.append(each)
         if not takers:
             return None, min(waits)
         if takers[0].left_out:
             return min(takers, key=Server.turn), 0.0
-        return min(takers, key=lambda each: (each.pace.in_flight + 1) / speeds[each]), 0.0
+        return min(takers, key=lambda each: finish[each]), 0.0
 
     def elsewhere(self, now: float, tried: Collection[Server]) -> float | None:
         """Seconds until a server that a call has not failed at takes calls; None: there is none."""
@@ -192,8 +225,18 @@ class Fleet:
             return []
         return [each for each in self.servers if each.left_out and not each.back_in(now)]
 
-    def _speeds(self, servers: Sequence[Server]) -> dict[Server, float]:
-        """Calls a second; one that is not known is as fast as the others on average."""
-        known = [speed for each in servers if (speed := each.calls_a_second)]
-        usual = sum(known) / len(known) if known else 1.0
-        return {each: each.calls_a_second or usual for each in servers}
+    def _finish(self, servers: Sequence[Server]) -> dict[Server, float]:
+        """Seconds until each would be done with one call more."""
+        usual = self._usual(servers)
+        return {each: each.speed.finish(each.pace.in_flight + 1, usual) for each in servers}
+
+    def _end(self, servers: Sequence[Server], outstanding: int) -> float:
+        """Seconds until all is done, if all of them are used to the end."""
+        usual = self._usual(servers)
+        together = sum(each.speed.calls_a_second or usual for each in servers)
+        return outstanding / together if servers else math.inf
+
+    def _usual(self, servers: Sequence[Server]) -> float:
+        """Calls a second: of one that is not known, as of the others on average."""
+        known = [speed for each in servers if (speed := each.speed.calls_a_second)]
+        return sum(known) / len(known) if known else 1.0

@@ -32,8 +32,6 @@ class Started:
     at: float
     requests: float
     tokens: float
-    in_flight: int
-    """Calls under way then, itself included."""
 
 
 @dataclass
@@ -128,7 +126,7 @@ class Pace:
         for unit, cost in costs.items():
             self._total[unit] += cost
         self.in_flight += 1
-        return Started(now, self._total["requests"], self._total["tokens"], self.in_flight)
+        return Started(now, self._total["requests"], self._total["tokens"])
 
     def hold(self, until: float) -> None:
         """No call starts before then."""
