@@ -25,7 +25,7 @@ KEPT = 0.95  # what counts of what was known of a server's speed, after each rep
 
 @dataclass
 class Speed:
-    """How fast a server replies, by its last replies; while it has nothing to do, no time passes."""
+    """How fast a server replies, by its last replies and the time that it had calls to do."""
 
     _replies: float = 0.0
     _seconds: float = 0.0
@@ -157,10 +157,10 @@ class Fleet:
         open_to_all = sum(int(each.pace.window) for each in self._live())
         return open_to_all + len(self._due(now, outstanding))
 
-    def back_in(self, now: float) -> float | None:
-        """Seconds until another one is tried again; None: nothing will change by itself."""
+    def back_in(self, now: float) -> float:
+        """Seconds until another one is tried again; infinity: nothing will change by itself."""
         waits = [each.back_in(now) for each in self.servers if each.left_out]
-        return min((wait for wait in waits if 0 < wait < math.inf), default=None)
+        return min((wait for wait in waits if wait), default=math.inf)
 
     def choose(
         self, now: float, tokens: float, outstanding: int, tried: Collection[Server]
@@ -174,19 +174,16 @@ class Fleet:
             return due[0], 0.0
         live = self._live()
         free = [each for each in live if not each.pace.held(now)]
+        asked = [each for each in free if each not in tried] or free
         finish, end = self._finish(free), self._end(free, outstanding)
-        soonest = min(finish.values(), default=math.inf)
-        takers: list[Server] = []
-        back = self.back_in(now)
-        waits = [math.inf if back is None else back]
-        for each in [one for one in free if one not in tried] or live:
-            delay = each.pace.delay(now, tokens)
-            if delay:
-                waits.append(delay)
-            elif finish[each] <= max(soonest, end) or each in tried:
-                takers.append(each)
+        latest = max(end, min((finish[each] for each in asked), default=end))
+        waits = [each.pace.held(now) for each in live if each not in free]
+        waits += [self.back_in(now), *(each.pace.delay(now, tokens) for each in asked)]
+        takers = [
+            each for each in asked if not each.pace.delay(now, tokens) and finish[each] <= latest
+        ]
         if not takers:
-            return None, min(waits)
+            return None, min((wait for wait in waits if wait), default=math.inf)
         if takers[0].left_out:
             return min(takers, key=Server.turn), 0.0
         return min(takers, key=lambda each: finish[each]), 0.0

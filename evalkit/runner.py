@@ -6,6 +6,7 @@ good is counted by its kind and leaves nothing: it is owed.
 """
 
 import asyncio
+import math
 import random
 import time
 from collections import Counter
@@ -115,11 +116,11 @@ class _Lane:
         owed = [w.owed - w.kept - w.failed.total() for w in self.works if not w.stopped]
         return there - here + max(here + 1, sum(owed))
 
-    async def change(self, seconds: float | None) -> None:
+    async def change(self, seconds: float) -> None:
         """Wait until something has ended, or so long."""
         self.changed.clear()
         with suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
+            async with asyncio.timeout(seconds if seconds < math.inf else None):
                 await self.changed.wait()
 
 
@@ -306,7 +307,7 @@ class Run:
                     work.calls += 1
                     work.in_flight += 1
                     return server, server.start(_clock(), tokens)
-                await lane.change(delay if 0 < delay < float("inf") else None)
+                await lane.change(delay or math.inf)
         return None
 
     def _end_what_costs(self) -> None:
@@ -366,7 +367,7 @@ class _Tries:
         failure = _outcome(state)
         own = self._own_wait(failure, self._failed[failure.kind])
         elsewhere = self._elsewhere()
-        self._moves = elsewhere is not None and elsewhere <= own
+        self._moves = elsewhere is not None and elsewhere <= min(own, self._deadline)
         if elsewhere is not None and self._moves:
             return elsewhere
         self.tried.clear()
