@@ -395,8 +395,7 @@ class _Tries:
 
     def _elsewhere(self) -> float | None:
         """Seconds until a server takes calls where this one has not failed; None: nowhere."""
-        if self.at is None or self.at in self.tried:
-            return None
+        assert self.at is not None  # a call that failed was somewhere
         self.tried.add(self.at)
         return self._lane.fleet.elsewhere(_clock(), self.tried)
 

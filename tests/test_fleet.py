@@ -213,6 +213,14 @@ def test_a_dead_server_is_tried_with_one_call_and_only_where_it_could_help():
     assert all_.choose(5.0, 1, 99, ())[0] is not dead
 
 
+def test_a_call_does_not_go_where_it_has_failed_while_another_may_take_it():
+    server, all_, _ = left_out()
+    assert all_.choose(0.0, 1, 99, ())[0] is server
+    assert all_.choose(0.0, 1, 99, {server})[0] is all_.servers[1]
+    all_.servers[1].pace.hold(5.0)
+    assert all_.choose(0.0, 1, 99, {server})[0] is server
+
+
 def test_one_that_replies_to_others_is_not_left_out_for_one_failure():
     server, _, _ = left_out()
     first, second = server.start(0, 1), server.start(0, 1)
@@ -268,10 +276,10 @@ def test_one_that_is_killed_loses_nothing_and_is_told_in_one_line(evalkit, tmp_p
         killed = []
         killer = threading.Thread(target=kill)
         killer.start()
-        ran = evalkit("answer", "--model", "pair", "--bank", "b")
+        ran = evalkit("answer", "--model", "pair", "--bank", "b", "--concurrency", 4)
         killer.join()
         assert ran.code == 0, ran.err
-        assert two.stats()["replies"] >= number - killed[0] - 10
+        assert two.stats()["replies"] >= number - killed[0] - 20
     rows = read_lines(tmp_path / "answers/b/pair.jsonl")
     assert sorted(row["question"] for row in rows) == sorted(f"q{n}" for n in range(number))
     hosts = f"127.0.0.1:{one.port}, 127.0.0.1:{two.port}"
@@ -294,7 +302,7 @@ def test_two_model_servers_of_which_one_is_killed(tmp_path):
                 os.kill(int(line.split()[0]), signal.SIGKILL)
 
         work = asking(fleet_of(one, two), 60, after)
-        run = perform(work)
+        run = perform(work, concurrency=4)
     assert once_each(work, 60) and not work.failed and not run.stops
     assert [turn.name for turn in run.turns if turn.failure] == [one]
 
@@ -321,6 +329,16 @@ def test_one_that_dies_and_comes_back_is_taken_in_again():
         (first.url, False),
         (first.url, True),
     ]
+
+
+@pytest.mark.usefixtures("short_rests")
+def test_one_is_tried_again_in_time_while_calls_at_the_other_take_long():
+    script = Behaviour(script=["reset"], latency=(0.01, 0.01))
+    with serving(script) as one, serving(Behaviour(latency=(1, 1))) as slow:
+        work = asking(fleet_of(one, slow), 20)
+        perform(work, concurrency=1)
+        assert len([call for call in one.calls if call.at < slow.calls[0].at + 1]) > 2
+    assert once_each(work, 20)
 
 
 def test_a_dead_one_costs_no_call_its_tries_and_no_wait():
