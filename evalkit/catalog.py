@@ -69,6 +69,18 @@ def _each_once(urls: tuple[str, ...]) -> tuple[str, ...]:
     return urls
 
 
+def _cluster(text: str) -> str:
+    try:
+        parts = urlsplit(text)
+        there = parts.scheme == "ray" and parts.hostname and parts.port
+        usable = text == "ray" or (there and text == f"ray://{parts.netloc}" and "@" not in text)
+    except ValueError:
+        usable = False
+    if not usable:
+        raise ValueError(f"'{text}' is no Ray cluster; expected ray or ray://HOST:PORT")
+    return text
+
+
 def _variable(text: str, info: ValidationInfo) -> str:
     if not _VARIABLE.fullmatch(text) or keys.looks_like_a_key(text):
         raise ValueError(f"{info.field_name} takes the name of a variable, not a key")
@@ -81,6 +93,7 @@ _TEXTS = ("path", "key_header", "about", "note", "template", "service", "provide
 Dtype = Literal["float32", "float16", "bfloat16", "8bit", "4bit"]
 Address = Annotated[str, AfterValidator(_address)]
 Addresses = Annotated[tuple[Address, ...], BeforeValidator(_listed), AfterValidator(_each_once)]
+Cluster = Annotated[str, AfterValidator(_cluster)]
 Variable = Annotated[str, AfterValidator(_variable)]
 
 
@@ -132,6 +145,9 @@ class Stanza(BaseModel):
     """A file of prompts/chat/, for a checkpoint whose tokenizer has no chat template."""
     dtype: Dtype | None = None
     """What a checkpoint is loaded as; None: its own type on a GPU, float32 without one."""
+    cluster: Cluster | None = None
+    """Where a checkpoint is loaded: `ray://HOST:PORT`, or `ray` for the cluster that is there;
+    None: on this machine."""
     facts: dict[str, str | int | float] = {}
     """For the report's table of models."""
     note: str | None = None
@@ -187,6 +203,12 @@ class Model:
     """How it is spoken to, where we do that and not its server."""
 
     @property
+    def way(self) -> str | None:
+        """The module of `evalkit.providers` that reaches it."""
+        here = self.stanza.cluster is None or self.stanza.provider != "hf_local"
+        return self.stanza.provider if here else "ray_hf"
+
+    @property
     def asked_as(self) -> str:
         """What `Request.asked` takes as the model: whatever would change what it is asked."""
         if self.template is None:
@@ -204,7 +226,7 @@ class Model:
 
     @property
     def is_free(self) -> bool:
-        """It runs on this machine, asks for no key and has no price."""
+        """It runs on machines of our own, asks for no key and has no price."""
         here = all(is_loopback(urlsplit(url).hostname or "") for url in self.urls)
         asked = self.stanza.provider is not None
         return asked and here and not self.stanza.key_env and not self.stanza.price
@@ -284,7 +306,7 @@ class Catalog:
                 raise Missing(f"which model is at {url}? Name it: {url}#MODEL")
             return self.at(model_id, url, key_env)
         if is_path(name):
-            return _lying_at(Path(name).expanduser())
+            return self._lying_at(name)
         if name in self.stanzas and not _is_service(self.stanzas[name]):
             return self._reached(name, self.stanzas[name], key_env)
         service, slash, model_id = name.partition("/")
@@ -311,6 +333,13 @@ class Catalog:
         return (found,) if found else stanza.url or ()
 
     # -- inside
+
+    def _lying_at(self, name: str) -> Model:
+        model = _lying_at(Path(name).expanduser())
+        if (own := self.stanzas.get(name)) is None:
+            return model
+        said = {field: getattr(own, field) for field in own.model_fields_set}
+        return replace(model, stanza=model.stanza.model_copy(update=said))
 
     def _reached(self, name: str, stanza: Stanza, key_env: str | None) -> Model:
         if stanza.service is not None:

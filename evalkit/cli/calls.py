@@ -34,6 +34,21 @@ def finite(ctx: click.Context, option: click.Parameter, value: float | None) -> 
     return value
 
 
+def _cluster(ctx: click.Context, option: click.Parameter, value: str | None) -> str | None:
+    """A cluster as an evaluation file names it; for the `callback` of an option."""
+    if value is not None:
+        from pydantic import TypeAdapter, ValidationError
+
+        from evalkit.catalog import Cluster
+
+        try:
+            TypeAdapter(Cluster).validate_python(value)
+        except ValidationError as error:
+            said = error.errors()[0]["msg"].removeprefix("Value error, ")
+            raise click.BadParameter(said, ctx, option) from error
+    return value
+
+
 @dataclass(frozen=True)
 class Way:
     """How the user said that the models are reached."""
@@ -44,6 +59,7 @@ class Way:
     timeout: float | None = None
     template: str | None = None
     dtype: "Dtype | None" = None
+    on: str | None = None
 
 
 @dataclass(frozen=True)
@@ -87,6 +103,12 @@ def on_a_way(verb: Callable[..., None]) -> Callable[..., None]:
         "--dtype",
         type=click.Choice(["float32", "float16", "bfloat16", "8bit", "4bit"]),
         help="What a checkpoint is loaded as; default: its own type on a GPU, else float32.",
+    )
+    @click.option(
+        "--on",
+        metavar="CLUSTER",
+        callback=_cluster,
+        help="Load a checkpoint on all nodes of a Ray cluster: ray, or ray://HOST:PORT.",
     )
     @wraps(verb)
     def command(**own: Any) -> None:
@@ -216,9 +238,10 @@ def models_of(
     if not found:
         raise Missing(f"whom to ask? Give {option} NAME. See: evalkit models")
     models = [model for _, model in found.values()]
-    if (way.template or way.dtype) and not any(model.template for model in models):
-        option = "--template" if way.template else "--dtype"
-        raise Missing(f"{option} is for checkpoints on this machine, and none is asked")
+    for option, said in (("template", way.template), ("dtype", way.dtype), ("on", way.on)):
+        if said and not any(model.template for model in models):
+            here = "" if option == "on" else " on this machine"
+            raise Missing(f"--{option} is for checkpoints{here}, and none is asked")
     return models
 
 
@@ -254,8 +277,9 @@ def _model(catalog: "Catalog", spec: str, way: Way) -> "Model":
     if way.timeout is not None:
         timeouts = model.stanza.timeouts.model_copy(update={"total": way.timeout})
         model = replace(model, stanza=model.stanza.model_copy(update={"timeouts": timeouts}))
-    if way.dtype is not None:
-        model = replace(model, stanza=model.stanza.model_copy(update={"dtype": way.dtype}))
+    said = {"dtype": way.dtype, "cluster": way.on}
+    said = {name: value for name, value in said.items() if value is not None}
+    model = replace(model, stanza=model.stanza.model_copy(update=said))
     return providers.prepared(model, catalog.templates, way.template)
 
 

@@ -157,11 +157,13 @@ def _check(given: Everywhere, catalog: "Catalog", model: "Model", *, whole: bool
     """Ask each server of a model for its list; returns the exit code."""
     import asyncio
 
-    from evalkit.cli.running import providers_of
+    from evalkit.cli.running import TALK, opened, providers_of
 
     asked = providers_of(model, catalog)
     lists = [found for each in asked if (found := getattr(each, "models", None))]
-    if not lists and asked[0].notes:  # it lies here, and fits
+    if not lists and asked[0].notes:  # it lies here, or on a cluster, and fits
+        with opened(asked, TALK):
+            pass  # what looked is let go of
         if given.as_json:
             values = {"name": model.name, "id": model.id, "there": True, "notes": asked[0].notes}
             print_json("models", values, [], None)

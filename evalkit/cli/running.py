@@ -42,9 +42,10 @@ def reached(model: Model) -> str:
         if stanza.provider == "replay":
             return f"recording {stanza.path}"
         where = stanza.path or f"{model.id} of the hub"
+        there = f"{where} on {stanza.cluster or 'this machine'}"
         if model.template is None:
-            return f"{where} on this machine"
-        return f"{where} on this machine, template {model.template.name or 'of its tokenizer'}"
+            return there
+        return f"{there}, template {model.template.name or 'of its tokenizer'}"
     where = model.url
     if model.others:
         hosts = ", ".join(urlsplit(url).netloc for url in model.urls)

@@ -35,7 +35,7 @@ def servers(model: Model, keys: Keys) -> tuple[Provider, ...]:
     if pool is not None:
         found: tuple[Provider, ...] = pool(model, keys)
         return found
-    way = load(str(model.stanza.provider))
+    way = load(str(model.way))
     return tuple(way.Provider(each, keys) for each in model.apart())
 
 
@@ -59,7 +59,7 @@ def speech(model: Model) -> Any:
 
 def _offered(model: Model, what: str) -> Any:
     """A function that only some ways have."""
-    return getattr(load(model.stanza.provider), what, None) if model.stanza.provider else None
+    return getattr(load(model.way), what, None) if model.way else None
 
 
 def names() -> list[str]:
