@@ -8,15 +8,16 @@ holds names of variables and no key, and reaches nothing.
 import re
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from ipaddress import ip_address
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 from pydantic import (
     AfterValidator,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     ValidationError,
@@ -53,17 +54,46 @@ def _address(text: str) -> str:
     return text.rstrip("/")
 
 
+def _listed(value: Any) -> Any:
+    return (
+        tuple(value) if isinstance(value, list) else value if isinstance(value, tuple) else (value,)
+    )
+
+
+def _each_once(urls: tuple[str, ...]) -> tuple[str, ...]:
+    if not urls:
+        raise ValueError("'url' is empty; expected http://HOST:PORT/v1, or a list of such")
+    same = [_origin(url) + urlsplit(url).path for url in urls]
+    if twice := next((url for url, it in zip(urls, same, strict=True) if same.count(it) > 1), None):
+        raise ValueError(f"{twice} stands twice; each address of a model is another server")
+    return urls
+
+
+def _cluster(text: str) -> str:
+    try:
+        parts = urlsplit(text)
+        there = parts.scheme == "ray" and parts.hostname and parts.port
+        usable = text == "ray" or (there and text == f"ray://{parts.netloc}" and "@" not in text)
+    except ValueError:
+        usable = False
+    if not usable:
+        raise ValueError(f"'{text}' is no Ray cluster; expected ray or ray://HOST:PORT")
+    return text
+
+
 def _variable(text: str, info: ValidationInfo) -> str:
     if not _VARIABLE.fullmatch(text) or keys.looks_like_a_key(text):
         raise ValueError(f"{info.field_name} takes the name of a variable, not a key")
     return text
 
 
-_TEXTS = ("url", "path", "key_header", "about", "note", "template", "service", "provider")
+_TEXTS = ("path", "key_header", "about", "note", "template", "service", "provider")
 """Fields of a stanza that no key may stand in; a model's id may look like one."""
 
 Dtype = Literal["float32", "float16", "bfloat16", "8bit", "4bit"]
 Address = Annotated[str, AfterValidator(_address)]
+Addresses = Annotated[tuple[Address, ...], BeforeValidator(_listed), AfterValidator(_each_once)]
+Cluster = Annotated[str, AfterValidator(_cluster)]
 Variable = Annotated[str, AfterValidator(_variable)]
 
 
@@ -91,7 +121,8 @@ class Stanza(BaseModel):
     model: str | None = None
     """What the service calls it; None for a service."""
     about: str | None = None
-    url: Address | None = None
+    url: Addresses | None = None
+    """Its server, or a list of several that have the same model: any of them is asked."""
     url_env: Variable | None = None
     """The variable whose address goes before `url`, where it is set."""
     path: str | None = None
@@ -114,6 +145,9 @@ class Stanza(BaseModel):
     """A file of prompts/chat/, for a checkpoint whose tokenizer has no chat template."""
     dtype: Dtype | None = None
     """What a checkpoint is loaded as; None: its own type on a GPU, float32 without one."""
+    cluster: Cluster | None = None
+    """Where a checkpoint is loaded: `ray://HOST:PORT`, or `ray` for the cluster that is there;
+    None: on this machine."""
     facts: dict[str, str | int | float] = {}
     """For the report's table of models."""
     note: str | None = None
@@ -121,6 +155,7 @@ class Stanza(BaseModel):
     @model_validator(mode="after")
     def _no_key_inside(self) -> "Stanza":
         texts = [(name, getattr(self, name)) for name in _TEXTS]
+        texts += [("url", url) for url in self.url or ()]
         for name, value in [*texts, *self.headers.items(), *self.query.items()]:
             if value and keys.looks_like_a_key(value):
                 what = f"'{name}' holds what looks like a key; put it into a variable"
@@ -162,8 +197,16 @@ class Model:
     stanza: Stanza
     """With all that its service says."""
     url: str | None = None
+    others: tuple[str, ...] = ()
+    """The addresses of further servers that have it."""
     template: "ChatTemplate | None" = None
     """How it is spoken to, where we do that and not its server."""
+
+    @property
+    def way(self) -> str | None:
+        """The module of `evalkit.providers` that reaches it."""
+        here = self.stanza.cluster is None or self.stanza.provider != "hf_local"
+        return self.stanza.provider if here else "ray_hf"
 
     @property
     def asked_as(self) -> str:
@@ -173,14 +216,18 @@ class Model:
         return " ".join([self.id, self.template.hash, self.stanza.dtype or ""]).rstrip()
 
     @property
-    def origin(self) -> str | None:
-        """Scheme, host and port of the address."""
-        return _origin(self.url) if self.url else None
+    def urls(self) -> tuple[str, ...]:
+        """The addresses of all its servers."""
+        return (*([self.url] if self.url else []), *self.others)
+
+    def apart(self) -> "list[Model]":
+        """The model as each of its servers has it."""
+        return [replace(self, url=url, others=()) for url in self.urls] or [self]
 
     @property
     def is_free(self) -> bool:
-        """It runs on this machine, asks for no key and has no price."""
-        here = self.url is None or is_loopback(urlsplit(self.url).hostname or "")
+        """It runs on machines of our own, asks for no key and has no price."""
+        here = all(is_loopback(urlsplit(url).hostname or "") for url in self.urls)
         asked = self.stanza.provider is not None
         return asked and here and not self.stanza.key_env and not self.stanza.price
 
@@ -259,7 +306,7 @@ class Catalog:
                 raise Missing(f"which model is at {url}? Name it: {url}#MODEL")
             return self.at(model_id, url, key_env)
         if is_path(name):
-            return _lying_at(Path(name).expanduser())
+            return self._lying_at(name)
         if name in self.stanzas and not _is_service(self.stanzas[name]):
             return self._reached(name, self.stanzas[name], key_env)
         service, slash, model_id = name.partition("/")
@@ -275,17 +322,24 @@ class Catalog:
     def at(self, name: str, url: str, key_env: str | None) -> Model:
         """The model that the server at `url` calls `name`."""
         try:
-            stanza = Stanza(provider="openai_api", model=name, url=url)
+            stanza = Stanza(provider="openai_api", model=name, url=(url,))
         except ValidationError as error:
             raise Missing("; ".join(jsonl.complaints(error, Stanza))) from error
         return self._reached(name, stanza, key_env)
 
-    def address(self, stanza: Stanza) -> str | None:
+    def addresses(self, stanza: Stanza) -> tuple[str, ...]:
         """Where a stanza leads, by the environment where that says so."""
         found = self._from_environment(stanza.url_env)
-        return found or stanza.url
+        return (found,) if found else stanza.url or ()
 
     # -- inside
+
+    def _lying_at(self, name: str) -> Model:
+        model = _lying_at(Path(name).expanduser())
+        if (own := self.stanzas.get(name)) is None:
+            return model
+        said = {field: getattr(own, field) for field in own.model_fields_set}
+        return replace(model, stanza=model.stanza.model_copy(update=said))
 
     def _reached(self, name: str, stanza: Stanza, key_env: str | None) -> Model:
         if stanza.service is not None:
@@ -299,10 +353,12 @@ class Catalog:
                 raise BadKey("; ".join(jsonl.complaints(error, Stanza))) from error
         if stanza.path and stanza.provider in FILES:
             stanza = with_path(stanza, self._root / stanza.path)
-        model = Model(name, stanza.model or name, stanza, self.address(stanza))
-        if stanza.key_env in self._homes and model.origin:
+        url, *others = self.addresses(stanza) or [None]
+        model = Model(name, stanza.model or name, stanza, url, tuple(map(str, others)))
+        if stanza.key_env in self._homes:
             way = self._ways.get(stanza.key_env)
-            keys.check_home(stanza.key_env, model.origin, self._homes[stanza.key_env], way)
+            for each in model.urls:
+                keys.check_home(stanza.key_env, _origin(each), self._homes[stanza.key_env], way)
         return model
 
     def _from_environment(self, variable: str | None) -> str | None:
@@ -324,10 +380,10 @@ class Catalog:
         homes: dict[str, set[str]] = {}
         for stanza in shipped.values():
             if stanza.key_env:
-                urls = [stanza.url]
+                urls = set(stanza.url or ())
                 with suppress(BadKey):  # told where that address is used
-                    urls.append(self._from_environment(stanza.url_env))
-                homes.setdefault(stanza.key_env, set()).update(_origin(url) for url in urls if url)
+                    urls |= {self._from_environment(stanza.url_env) or ""} - {""}
+                homes.setdefault(stanza.key_env, set()).update(map(_origin, urls))
         return homes
 
 

@@ -161,7 +161,7 @@ class Provider(Protocol):
     """A way to reach one model."""
 
     shares: str
-    """Whose pace this model shares: the host and the key, without the key."""
+    """Whose pace this model shares: the address and the name of the key, for people to read."""
     at_once: int | None
     """How many calls it takes at once; None where that must be found out."""
     notes: tuple[str, ...]

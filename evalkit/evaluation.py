@@ -118,7 +118,7 @@ def _worded(value: Any) -> str:
     if isinstance(value, dict):
         return ", ".join(f"{name}>={least:g}" for name, least in value.items()) or "none"
     if isinstance(value, Chatbot):
-        return value.name + (f" at {value.url}" if value.url else "")
+        return value.name + (f" at {', '.join(value.url)}" if value.url else "")
     if isinstance(value, Judge):
         until = f", until {value.until}" if value.until else ""
         orders = value.orders or ("plan" if value.until else "both")

@@ -116,7 +116,7 @@ class Pace:
             return math.inf
         costs: dict[Unit, float] = {"requests": 1.0, "tokens": tokens}
         waits = (s.wait(costs[u], now) for u, s in self._stocks.items())
-        return max(self._held_until - now, *waits, 0.0)
+        return max([self.held(now), *waits])
 
     def start(self, now: float, tokens: float) -> Started:
         """A call starts."""
@@ -127,6 +127,14 @@ class Pace:
             self._total[unit] += cost
         self.in_flight += 1
         return Started(now, self._total["requests"], self._total["tokens"])
+
+    def hold(self, until: float) -> None:
+        """No call starts before then."""
+        self._held_until = max(self._held_until, until)
+
+    def held(self, now: float) -> float:
+        """Seconds for which no call starts, whatever the window and the stock."""
+        return max(self._held_until - now, 0.0)
 
     def end(self, now: float, started: Started, came: Reply | Failure | None) -> None:
         """A call has ended; None: it was dropped, and tells nothing."""
@@ -141,7 +149,7 @@ class Pace:
         if (
             isinstance(came, Failure) and busy and any(room.remaining < 1 for room in came.headroom)
         ):  # used up: all calls wait
-            self._held_until = max(self._held_until, now + (came.wait or 0.0))
+            self.hold(now + (came.wait or 0.0))
             busy = False
         self._epoch.ends += 1
         self._epoch.refused += busy

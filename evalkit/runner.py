@@ -6,6 +6,7 @@ good is counted by its kind and leaves nothing: it is owed.
 """
 
 import asyncio
+import math
 import random
 import time
 from collections import Counter
@@ -17,6 +18,7 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_result
 
 from evalkit.chat import Failure, Kind, Provider, Reply, Request
 from evalkit.errors import EvalkitError
+from evalkit.fleet import Fleet, Server, Turn
 from evalkit.pace import Pace, Started
 from evalkit.price import Budget, Price, dollars_at_most, dollars_of, tokens_about
 
@@ -34,7 +36,8 @@ class Work:
     """What one model is to be asked, and what has come of it."""
 
     name: str
-    provider: Provider
+    providers: tuple[Provider, ...]
+    """Any of them may be asked; where they are several, each has a `shares` of its own."""
     requests: Iterator[Request]
     keep: Callable[[Request, Reply, float | None], Request | None]
     """Takes a reply and its dollars, and returns what follows from it: the next turn, or None."""
@@ -58,6 +61,10 @@ class Work:
     """Requests given up."""
     stopped: bool = False
 
+    def at(self, server: Server) -> Provider:
+        """The way to this model on a server."""
+        return next(each for each in self.providers if each.shares == server.name)
+
     def cost(self, reply: Reply) -> float | None:
         """Dollars; None where they are not known."""
         return 0.0 if self.free else dollars_of(reply.usage, self.price)
@@ -76,10 +83,10 @@ class Stop:
 
 @dataclass
 class _Lane:
-    """All work that shares one service's pace."""
+    """All work that the same servers can take."""
 
     works: list[Work]
-    pace: Pace
+    fleet: Fleet
     turnstile: asyncio.Lock = field(default_factory=asyncio.Lock)
     """One call after the other passes, in the order in which they came."""
     changed: asyncio.Event = field(default_factory=asyncio.Event)
@@ -101,11 +108,19 @@ class _Lane:
                 else:
                     yield work, request
 
-    async def change(self, seconds: float | None) -> None:
+    @property
+    def outstanding(self) -> int:
+        """Calls that are owed, or under way at its servers for whomever."""
+        here = sum(work.in_flight for work in self.works)
+        there = sum(server.pace.in_flight for server in self.fleet.servers)
+        owed = [w.owed - w.kept - w.failed.total() for w in self.works if not w.stopped]
+        return there - here + max(here + 1, sum(owed))
+
+    async def change(self, seconds: float) -> None:
         """Wait until something has ended, or so long."""
         self.changed.clear()
         with suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
+            async with asyncio.timeout(seconds if seconds < math.inf else None):
                 await self.changed.wait()
 
 
@@ -120,8 +135,12 @@ class Run:
         *,
         concurrency: int | None = None,
         deadline: float = DEADLINE,
+        turned: Callable[[Turn], None] = lambda _: None,
     ) -> None:
-        """`tell` hears of each failure: of what, and in how many seconds it is tried again."""
+        """`tell` hears of each failure: of what, and in how many seconds it is tried again.
+
+        0 seconds: of another server. `turned` hears of servers that are left out or taken in.
+        """
         self.works = works
         self.budget = budget
         self.stops: list[Stop] = []
@@ -129,14 +148,21 @@ class Run:
         """Why nothing more could be kept."""
         self.over_budget = False
         self._tell = tell
+        self._turned = turned
         self._deadline = deadline
         self._halted = False
         self._tasks: set[asyncio.Task[None]] = set()
-        shared: dict[str, list[Work]] = {}
+        servers: dict[str, Server] = {}
+        lanes: dict[frozenset[str], list[Work]] = {}
         for work in works:
-            shared.setdefault(work.provider.shares, []).append(work)
+            for each in work.providers:
+                if each.shares not in servers:
+                    servers[each.shares] = Server(each.shares, Pace(concurrency or each.at_once))
+            lanes.setdefault(frozenset(each.shares for each in work.providers), []).append(work)
+        self._servers = list(servers.values())
         self._lanes = [
-            _Lane(own, Pace(concurrency or own[0].provider.at_once)) for own in shared.values()
+            _Lane(own, Fleet([servers[each.shares] for each in own[0].providers]))
+            for own in lanes.values()
         ]
 
     @property
@@ -147,7 +173,7 @@ class Run:
     @property
     def cuts(self) -> int:
         """How often a service pushed back so hard that fewer calls were made at once."""
-        return sum(lane.pace.cuts for lane in self._lanes)
+        return sum(server.pace.cuts for server in self._servers)
 
     async def finish(self) -> None:
         """Make all calls. What went wrong is found in `stops`, `error` and each work's `failed`.
@@ -174,12 +200,14 @@ class Run:
         for task in self._tasks:
             task.cancel()
 
-    # -- one service
+    # -- the same servers
 
     async def _run(self, lane: _Lane, group: asyncio.TaskGroup) -> None:
         for work, request in lane.turns():
-            while lane.opened >= int(lane.pace.window) and not self._over(lane, work):
-                await lane.change(None)
+            while not self._over(lane, work):
+                if lane.opened < lane.fleet.window(_clock(), lane.outstanding):
+                    break
+                await lane.change(lane.fleet.back_in(_clock()))
             if lane.halt.is_set():
                 return
             lane.opened += 1
@@ -231,19 +259,23 @@ class Run:
             sleep=lambda seconds: _nap(lane, seconds),
             retry_error_callback=_outcome,
         )
-        return await retrying(self._attempt, lane, work, request)
+        return await retrying(self._attempt, lane, work, request, tries)
 
-    async def _attempt(self, lane: _Lane, work: Work, request: Request) -> Reply | Failure | None:
+    async def _attempt(
+        self, lane: _Lane, work: Work, request: Request, tries: "_Tries"
+    ) -> Reply | Failure | None:
         worst = 0.0
         if work.price and not work.free:
             worst = dollars_at_most(request, work.price) or 0.0
-        started = await self._enter(lane, work, request, worst)
-        if started is None:
+        entered = await self._enter(lane, work, request, worst, tries.tried)
+        if entered is None:
             return None
+        server, started = entered
+        tries.at = server
         came: Reply | Failure | None = None
         cost = worst
         try:
-            came = await work.provider.reply(request)
+            came = await work.at(server).reply(request)
             if isinstance(came, Reply):
                 known = work.cost(came)
                 cost = worst if known is None else known
@@ -251,36 +283,42 @@ class Run:
                 cost = 0.0
         finally:
             work.in_flight -= 1
-            lane.pace.end(_clock(), started, came)
+            turn = lane.fleet.end(server, _clock(), started, came)
             self.budget.end(worst, cost)
             for each in self._lanes:
                 each.changed.set()
+        if turn is not None:
+            self._turned(turn)
         return came
 
     async def _enter(
-        self, lane: _Lane, work: Work, request: Request, worst: float
-    ) -> Started | None:
+        self, lane: _Lane, work: Work, request: Request, worst: float, tried: set[Server]
+    ) -> tuple[Server, Started] | None:
         """Wait until the call can start, and start it; None: it shall not."""
         tokens = tokens_about(request) + (request.sampling.max_tokens or 0)
         async with lane.turnstile:
             while work.wanted(request) and not self._over(lane, work):
                 if not self.budget.may_hold(worst):
-                    self.over_budget = True
-                    for each in self.works:  # what is free goes on
-                        each.stopped = each.stopped or bool(each.price and not each.free)
-                    for each_lane in self._lanes:
-                        if all(each.stopped for each in each_lane.works):
-                            each_lane.halt.set()
-                        each_lane.changed.set()
+                    self._end_what_costs()
                     return None
-                delay = lane.pace.delay(_clock(), tokens)
-                if delay == 0 and self.budget.holds(worst):
+                server, delay = lane.fleet.choose(_clock(), tokens, lane.outstanding, tried)
+                if server and self.budget.holds(worst):
                     self.budget.start(worst)
                     work.calls += 1
                     work.in_flight += 1
-                    return lane.pace.start(_clock(), tokens)
-                await lane.change(delay if 0 < delay < float("inf") else None)
+                    return server, server.start(_clock(), tokens)
+                await lane.change(delay or math.inf)
         return None
+
+    def _end_what_costs(self) -> None:
+        """The budget is spent; what is free goes on."""
+        self.over_budget = True
+        for work in self.works:
+            work.stopped = work.stopped or bool(work.price and not work.free)
+        for lane in self._lanes:
+            if all(work.stopped for work in lane.works):
+                lane.halt.set()
+            lane.changed.set()
 
     def _over(self, lane: _Lane, work: Work) -> bool:
         return self._halted or work.stopped or lane.halt.is_set()
@@ -313,6 +351,11 @@ class _Tries:
         self._lane = lane
         self._deadline = deadline
         self._failed: Counter[Kind] = Counter()
+        self.at: Server | None = None
+        """Where it was tried last."""
+        self.tried: set[Server] = set()
+        """Where it has failed since it last waited; another one is asked before it waits again."""
+        self._moves = False
 
     @staticmethod
     def can_pass(came: Reply | Failure | None) -> bool:
@@ -322,21 +365,39 @@ class _Tries:
     def wait(self, state: RetryCallState) -> float:
         """Seconds until the next try: what the service asks for, else more each time."""
         failure = _outcome(state)
+        own = self._own_wait(failure, self._failed[failure.kind])
+        elsewhere = self._elsewhere()
+        self._moves = elsewhere is not None and elsewhere <= min(own, self._deadline)
+        if elsewhere is not None and self._moves:
+            return elsewhere
+        self.tried.clear()
         self._failed[failure.kind] += 1
-        steps = 2.0 ** min(self._failed[failure.kind] - 1, 10)
-        own = min(LONGEST_WAIT, steps * (1.0 if failure.kind == Kind.BUSY else 0.5))
-        if failure.wait is None:
-            return own * random.uniform(0.5, 1.0)
-        return failure.wait + random.uniform(0.0, 0.05 + failure.wait / 20)
+        return own
 
     def spent(self, state: RetryCallState) -> bool:
         """Whether this was the last try."""
         failure = _outcome(state)
+        if self._moves:
+            return False
         if (failure.wait or 0.0) > self._deadline:
             return True
         if failure.kind in TRIES:
             return self._failed[failure.kind] >= TRIES[failure.kind]
         return _clock() - self._lane.alive_at > self._deadline
+
+    def _own_wait(self, failure: Failure, before: int) -> float:
+        """What it would wait for the server that failed, after so many such failures."""
+        steps = 2.0 ** min(before, 10)
+        own = min(LONGEST_WAIT, steps * (1.0 if failure.kind == Kind.BUSY else 0.5))
+        if failure.wait is None:
+            return own * random.uniform(0.5, 1.0)
+        return failure.wait + random.uniform(0.0, 0.05 + failure.wait / 20)
+
+    def _elsewhere(self) -> float | None:
+        """Seconds until a server takes calls where this one has not failed; None: nowhere."""
+        assert self.at is not None  # a call that failed was somewhere
+        self.tried.add(self.at)
+        return self._lane.fleet.elsewhere(_clock(), self.tried)
 
 
 async def _nap(lane: _Lane, seconds: float) -> None:

@@ -14,6 +14,7 @@ It never calls a model, never leaves loopback and never reads a chunked request 
 
 import argparse
 import asyncio
+import heapq
 import json
 import math
 import os
@@ -91,6 +92,7 @@ class Behaviour:
     """
 
     latency: tuple[float, float] = (0.0, 0.0)  # seconds, uniform
+    slots: int | None = None  # calls worked on at a time; the others wait in line
     seed: int = 0  # of latencies and faults, in order of arrival; changed, it starts them anew
     faults: dict[str, float] = field(default_factory=dict)  # name -> probability
     script: list[str] = field(default_factory=list)  # for the next calls; "" is a good reply
@@ -294,6 +296,7 @@ class Server:
         self.open: set[Connection] = set()
         self.broken: list[BaseException] = []  # mistakes of the server or of a test's own text()
         self.dice_of = None
+        self.ends: list[float] = []  # when each slot is free, a heap
         self.sockets = [socket.create_server(("127.0.0.1", port), backlog=2048)]
         self.port = self.sockets[0].getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}/v1"
@@ -400,9 +403,19 @@ class Server:
             self.latency_dice = random.Random(f"latency {behaviour.seed}")
         delay = 0.0
         if behaviour.latency[1] > 0:
-            delay = self.latency_dice.uniform(*behaviour.latency)
+            delay = self.in_line(self.latency_dice.uniform(*behaviour.latency))
         call.fault = self.fault_for(call)
         return self.reply(call), delay
+
+    def in_line(self, seconds):
+        """How long a call takes that waits for a slot."""
+        if self.behaviour.slots is None:
+            return seconds
+        now = time.monotonic()
+        full = len(self.ends) >= self.behaviour.slots
+        begin = max(now, heapq.heappop(self.ends)) if full else now
+        heapq.heappush(self.ends, begin + seconds)
+        return begin + seconds - now
 
     def fault_for(self, call):
         """The fault that a call meets, by its text, the script or the dice."""
@@ -733,6 +746,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--port", type=int, default=0)
     parser.add_argument("--latency", type=float, nargs=2, default=(0, 0), metavar=("LOW", "HIGH"))
+    parser.add_argument("--slots", type=int, help="calls worked on at a time")
     parser.add_argument("--fault", type=fault_rate, action="append", default=[], help="NAME=RATE")
     parser.add_argument("--rpm", type=float)
     parser.add_argument("--burst", type=float)
@@ -743,6 +757,7 @@ def main():
     args = parser.parse_args()
     behaviour = Behaviour(
         latency=tuple(args.latency),
+        slots=args.slots,
         faults=dict(args.fault),
         requests_per_minute=args.rpm,
         burst=args.burst,

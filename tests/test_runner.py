@@ -80,7 +80,7 @@ def work(server, number=5, kept=None, name="m", after=None, price=None, free=Fal
 
     asked = requests(number) if isinstance(number, int) else number
     provider = Provider(Model(name, name, stanza, url), Keys(KEYS))
-    return Work(name, provider, iter(asked), keep, len(asked), price, free)
+    return Work(name, (provider,), iter(asked), keep, len(asked), price, free)
 
 
 @dataclass
@@ -108,7 +108,8 @@ def perform():
                 await asyncio.wait_for(run.finish(), 30)
             finally:
                 for each in works:
-                    await each.provider.close()
+                    for provider in each.providers:
+                        await provider.close()
 
         asyncio.run(made())
         assert run.in_flight == 0

@@ -19,7 +19,7 @@ from evalkit.errors import BadName, EvalkitError, Missing, Unknown
 
 if TYPE_CHECKING:
     from evalkit.catalog import Catalog, Dtype, Model
-    from evalkit.chat import Reply, Request
+    from evalkit.chat import Provider, Reply, Request
     from evalkit.ledger import Ledger, Writer
     from evalkit.price import Estimate
     from evalkit.runner import Run, Work
@@ -34,6 +34,21 @@ def finite(ctx: click.Context, option: click.Parameter, value: float | None) -> 
     return value
 
 
+def _cluster(ctx: click.Context, option: click.Parameter, value: str | None) -> str | None:
+    """A cluster as an evaluation file names it; for the `callback` of an option."""
+    if value is not None:
+        from pydantic import TypeAdapter, ValidationError
+
+        from evalkit.catalog import Cluster
+
+        try:
+            TypeAdapter(Cluster).validate_python(value)
+        except ValidationError as error:
+            said = error.errors()[0]["msg"].removeprefix("Value error, ")
+            raise click.BadParameter(said, ctx, option) from error
+    return value
+
+
 @dataclass(frozen=True)
 class Way:
     """How the user said that the models are reached."""
@@ -44,6 +59,7 @@ class Way:
     timeout: float | None = None
     template: str | None = None
     dtype: "Dtype | None" = None
+    on: str | None = None
 
 
 @dataclass(frozen=True)
@@ -88,6 +104,12 @@ def on_a_way(verb: Callable[..., None]) -> Callable[..., None]:
         type=click.Choice(["float32", "float16", "bfloat16", "8bit", "4bit"]),
         help="What a checkpoint is loaded as; default: its own type on a GPU, else float32.",
     )
+    @click.option(
+        "--on",
+        metavar="CLUSTER",
+        callback=_cluster,
+        help="Load a checkpoint on all nodes of a Ray cluster: ray, or ray://HOST:PORT.",
+    )
     @wraps(verb)
     def command(**own: Any) -> None:
         way = Way(**{name: own.pop(name) for name in Way.__dataclass_fields__})
@@ -111,7 +133,7 @@ def on_limits(verb: Callable[..., None]) -> Callable[..., None]:
         "--concurrency",
         type=click.IntRange(1),
         envvar="EVALKIT_CONCURRENCY",
-        help="Calls at once; default: as many as the service takes.",
+        help="Calls at once at a server; default: as many as it takes.",
     )
     @click.option(
         "--deadline",
@@ -216,9 +238,10 @@ def models_of(
     if not found:
         raise Missing(f"whom to ask? Give {option} NAME. See: evalkit models")
     models = [model for _, model in found.values()]
-    if (way.template or way.dtype) and not any(model.template for model in models):
-        option = "--template" if way.template else "--dtype"
-        raise Missing(f"{option} is for checkpoints on this machine, and none is asked")
+    for option, said in (("template", way.template), ("dtype", way.dtype), ("on", way.on)):
+        if said and not any(model.template for model in models):
+            here = "" if option == "on" else " on this machine"
+            raise Missing(f"--{option} is for checkpoints{here}, and none is asked")
     return models
 
 
@@ -254,8 +277,9 @@ def _model(catalog: "Catalog", spec: str, way: Way) -> "Model":
     if way.timeout is not None:
         timeouts = model.stanza.timeouts.model_copy(update={"total": way.timeout})
         model = replace(model, stanza=model.stanza.model_copy(update={"timeouts": timeouts}))
-    if way.dtype is not None:
-        model = replace(model, stanza=model.stanza.model_copy(update={"dtype": way.dtype}))
+    said = {"dtype": way.dtype, "cluster": way.on}
+    said = {name: value for name, value in said.items() if value is not None}
+    model = replace(model, stanza=model.stanza.model_copy(update=said))
     return providers.prepared(model, catalog.templates, way.template)
 
 
@@ -295,8 +319,8 @@ def perform(
     models = [plan.model for plan in asked]
     most = sum(plan.estimate.most or 0 for plan in asked)
     running.check_price(models, most, limits.budget, limits.yes)
-    providers = {model.name: running.provider_of(model, catalog) for model in models}
-    for line in (line for provider in providers.values() for line in provider.notes):
+    providers = {model.name: running.providers_of(model, catalog) for model in models}
+    for line in dict.fromkeys(line for own in providers.values() for p in own for line in p.notes):
         note(f"  {line}")
     with ExitStack() as held:
         writers = {p.model.name: held.enter_context(p.ledger.writing()) for p in asked}
@@ -307,11 +331,18 @@ def perform(
         works = [each.run for each in plans if each.run]
         teller = running.Teller(verbose=limits.verbose)
         budget = Budget(limits.budget)
-        run = Run(works, budget, teller, concurrency=limits.concurrency, deadline=limits.deadline)
+        run = Run(
+            works,
+            budget,
+            teller,
+            concurrency=limits.concurrency,
+            deadline=limits.deadline,
+            turned=teller.turned,
+        )
         return plans, run, running.perform(run) if works else 0
 
 
-def _work(plan: Plan, provider: Any, writer: "Writer[Any]") -> "Work":
+def _work(plan: Plan, providers: "tuple[Provider, ...]", writer: "Writer[Any]") -> "Work":
     from evalkit.runner import Work
 
     def keep(request: "Request", reply: "Reply", dollars: float | None) -> "Request | None":
@@ -329,7 +360,7 @@ def _work(plan: Plan, provider: Any, writer: "Writer[Any]") -> "Work":
 
     work = Work(
         name=plan.model.name,
-        provider=provider,
+        providers=providers,
         requests=plan.asking.requests(),
         keep=keep,
         owed=plan.calls,

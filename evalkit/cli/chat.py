@@ -102,15 +102,15 @@ def chat(
     model = calls.model_of(catalog, name, way)
     model = replace(model, stanza=model.stanza.model_copy(update={"stream": True}))
     tell(workspace)
-    provider = running.provider_of(model, catalog)
+    providers = running.providers_of(model, catalog)
     price = "free" if model.is_free else str(model.stanza.price or "price unknown")
     note(f"{model.name}   {running.reached(model)}   {price}")
-    for line in provider.notes:
+    for line in dict.fromkeys(line for each in providers for line in each.notes):
         note(f"  {line}")
     if sys.stdin.isatty():
         note("/help lists the commands, Ctrl-D ends")
-    talk = _Talk(model, provider, Conversation(system), Sampling(**drawn), aloud=not given.as_json)
-    with running.opened([provider], running.TALK) as make:
+    talk = _Talk(model, providers, Conversation(system), Sampling(**drawn), aloud=not given.as_json)
+    with running.opened(providers, running.TALK) as make:
         talk.go_on(make)
     if given.as_json:
         said = [{"role": each.role, "content": each.text} for each in talk.talk.messages]
@@ -125,7 +125,7 @@ class _Talk:
     def __init__(
         self,
         model: "Model",
-        provider: "Provider",
+        providers: "tuple[Provider, ...]",
         talk: Conversation,
         sampling: "Sampling",
         *,
@@ -136,7 +136,7 @@ class _Talk:
         """Turns without a reply."""
         self.dollars = 0.0
         self._model = model
-        self._provider = provider
+        self._providers = tuple(_Heard(each, self._hear) for each in providers)
         self._sampling = sampling
         self._aloud = aloud
 
@@ -178,7 +178,7 @@ class _Talk:
         came: list[tuple[Reply, float | None]] = []
         work = Work(
             name=self._model.name,
-            provider=_Heard(self._provider, self._hear),
+            providers=self._providers,
             requests=iter([asked]),
             keep=lambda _, reply, dollars: came.append((reply, dollars)),
             owed=1,
@@ -186,7 +186,8 @@ class _Talk:
             free=self._model.is_free,
         )
         self._heard = ""
-        run = Run([work], Budget(), Teller(verbose=False))
+        teller = Teller(verbose=False)
+        run = Run([work], Budget(), teller, turned=teller.turned)
         make(run)
         for stop in run.stops:
             say(stop.failure.said)

@@ -20,6 +20,7 @@ from evalkit.errors import Missing, did_you_mean
 
 if TYPE_CHECKING:
     from evalkit.catalog import Catalog, Model, Stanza
+    from evalkit.chat import Failure
 
 
 @click.command(short_help="Whom evalkit can ask, and at what price.")
@@ -47,8 +48,7 @@ def models(
         return
     if name in catalog.services() and not check:
         stanza = catalog.stanzas[name]
-        url = catalog.address(stanza)
-        told = {"service": name, **({"url": url} if url else {}), **_told(stanza)}
+        told = {"service": name, **_at(catalog.addresses(stanza)), **_told(stanza)}
         _print(given, told, price="of each model its own")
         say(f"Next: evalkit answer --model {name}/MODEL")
         return
@@ -57,8 +57,8 @@ def models(
     if whole:
         model = replace(model, name=name)
     if not check:
-        told = {"name": model.name, "id": model.id, **({"url": model.url} if model.url else {})}
-        _print(given, {**told, **_told(model.stanza)}, price="free" if model.is_free else "unknown")
+        told = {"name": model.name, "id": model.id, **_at(model.urls), **_told(model.stanza)}
+        _print(given, told, price="free" if model.is_free else "unknown")
         return
     ctx.exit(_check(given, catalog, model, whole=whole))
 
@@ -109,7 +109,7 @@ def _service(name: str, stanza: "Stanza") -> dict[str, Any]:
     return {
         "name": name,
         "about": stanza.about or "",
-        "url": stanza.url,
+        "url": _at(stanza.url or ()).get("url"),
         "key": stanza.key_env,
         "key_set": bool(stanza.key_env and os.environ.get(stanza.key_env)),
     }
@@ -120,6 +120,13 @@ def _row(catalog: "Catalog", name: str) -> dict[str, Any]:
     price = stanza.price.model_dump(mode="json") if stanza.price else None
     said = ("provider", "service", "model", "context", "note")
     return {"name": name, "price": price, **{each: getattr(stanza, each) for each in said}}
+
+
+def _at(urls: tuple[str, ...]) -> dict[str, str | list[str]]:
+    """An address, or a list of several."""
+    if not urls:
+        return {}
+    return {"url": urls[0] if len(urls) == 1 else list(urls)}
 
 
 def _told(stanza: "Stanza") -> dict[str, Any]:
@@ -141,49 +148,81 @@ def _print(given: Everywhere, told: dict[str, Any], price: str) -> None:
             for part, what in value.items():
                 show(f"  {part}: {what}")
         else:
-            show(f"{name}: {value}")
+            show(f"{name}: {', '.join(value) if isinstance(value, list) else value}")
     if "price" not in told:
         show(f"price: {price}")
 
 
 def _check(given: Everywhere, catalog: "Catalog", model: "Model", *, whole: bool) -> int:
-    """Ask a server for its models; returns the exit code."""
+    """Ask each server of a model for its list; returns the exit code."""
     import asyncio
 
-    from evalkit.chat import Failure, Kind
-    from evalkit.cli.running import provider_of
+    from evalkit.cli.running import TALK, opened, providers_of
 
-    provider = provider_of(model, catalog)
-    listing = getattr(provider, "models", None)
-    if listing is None and provider.notes:  # it lies here, and fits
+    asked = providers_of(model, catalog)
+    lists = [found for each in asked if (found := getattr(each, "models", None))]
+    if not lists and asked[0].notes:  # it lies here, or on a cluster, and fits
+        with opened(asked, TALK):
+            pass  # what looked is let go of
         if given.as_json:
-            values = {"name": model.name, "id": model.id, "there": True, "notes": provider.notes}
+            values = {"name": model.name, "id": model.id, "there": True, "notes": asked[0].notes}
             print_json("models", values, [], None)
-        for line in () if given.as_json else provider.notes:
+        for line in () if given.as_json else asked[0].notes:
             show(line)
         return 0
-    if listing is None:
+    if not lists:
         raise Missing(f"{model.name} is not behind a server that could be asked")
 
-    async def listed() -> list[str] | Failure:
+    async def listed() -> "list[list[str] | Failure]":
         try:
-            found: list[str] | Failure = await listing()
+            found: list[list[str] | Failure] = await asyncio.gather(*(one() for one in lists))
             return found
         finally:
-            await provider.close()
+            for each in asked:
+                await each.close()
 
-    found = asyncio.run(listed())
+    found = dict(zip(model.urls, asyncio.run(listed()), strict=True))
+    if given.as_json:
+        _print_lists(model, found, whole=whole)
+    return max(_told_of(given, model, url, each, whole=whole) for url, each in found.items())
+
+
+def _told_of(
+    given: Everywhere, model: "Model", url: str, found: "list[str] | Failure", *, whole: bool
+) -> int:
+    """Say what one server lists; returns the exit code."""
+    from evalkit.chat import Failure, Kind
+
     if isinstance(found, Failure):
         say(found.said)
         return 2 if found.kind in (Kind.KEY, Kind.NO_MODEL) else 1
     there = whole or model.id in found
     if given.as_json:
-        values = {"name": model.name, "id": model.id, "there": there, "models": sorted(found)}
-        print_json("models", values, [], None)
+        pass
     elif whole:
         for id_ in sorted(found):
-            show(id_)
+            show(id_ if not model.others else f"{url} has {id_}")
     else:
         like = "" if there else did_you_mean(model.id, found)
-        show(f"{model.url} {'has' if there else 'does not list'} {model.id}{like and '.'}{like}")
+        show(f"{url} {'has' if there else 'does not list'} {model.id}{like and '.'}{like}")
     return 0 if there else 1
+
+
+def _print_lists(model: "Model", found: "dict[str, list[str] | Failure]", *, whole: bool) -> None:
+    """What the servers list, for programs; nothing where the only one did not reply."""
+    from evalkit.chat import Failure
+
+    rows: list[dict[str, Any]] = []
+    for url, each in found.items():
+        if isinstance(each, Failure):
+            rows.append({"url": url, "there": False, "failed": each.kind.value})
+        else:
+            rows.append({"url": url, "there": whole or model.id in each, "models": sorted(each)})
+    values: dict[str, Any] = {"name": model.name, "id": model.id}
+    if model.others:
+        values |= {"there": all(row["there"] for row in rows), "servers": rows}
+    elif "failed" not in rows[0]:
+        values |= {"there": rows[0]["there"], "models": rows[0]["models"]}
+    else:
+        return
+    print_json("models", values, [], None)

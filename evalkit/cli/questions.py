@@ -273,7 +273,7 @@ def _ask(model: "Model", catalog: "Catalog", drafts: "Drafts") -> int:
     first = drafts.request()
     work = Work(
         name=model.name,
-        provider=running.provider_of(model, catalog),
+        providers=running.providers_of(model, catalog),
         requests=iter([first] if first else []),
         keep=keep,
         owed=-(-drafts.owed // AT_ONCE),
@@ -282,7 +282,8 @@ def _ask(model: "Model", catalog: "Catalog", drafts: "Drafts") -> int:
     )
     price = "free" if model.is_free else f"price per 1M tokens: {model.stanza.price or 'unknown'}"
     note(f"  {model.name}   {running.reached(model)}   {price}")
-    run = Run([work], Budget(), running.Teller(verbose=False))
+    teller = running.Teller(verbose=False)
+    run = Run([work], Budget(), teller, turned=teller.turned)
     signalled = running.perform(run)
     running.tell_end(run, drafts.owed)
     return running.exit_code(run, 0, signalled)

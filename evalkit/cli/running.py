@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from typing import Any, Protocol
+from urllib.parse import urlsplit
 
 import click
 
@@ -22,6 +23,7 @@ from evalkit.chat import Failure, Kind, Provider
 from evalkit.cli.verb import note, say
 from evalkit.errors import Missing, count
 from evalkit.escape import one_line
+from evalkit.fleet import Turn
 from evalkit.keys import Keys, tail
 from evalkit.price import Estimate, in_dollars
 from evalkit.runner import Run, Stop, Work
@@ -40,14 +42,19 @@ def reached(model: Model) -> str:
         if stanza.provider == "replay":
             return f"recording {stanza.path}"
         where = stanza.path or f"{model.id} of the hub"
+        there = f"{where} on {stanza.cluster or 'this machine'}"
         if model.template is None:
-            return f"{where} on this machine"
-        return f"{where} on this machine, template {model.template.name or 'of its tokenizer'}"
+            return there
+        return f"{there}, template {model.template.name or 'of its tokenizer'}"
+    where = model.url
+    if model.others:
+        hosts = ", ".join(urlsplit(url).netloc for url in model.urls)
+        where = f"{len(model.urls)} servers: {hosts}"
     if stanza.key_env is None:
-        return f"{model.url} (no key sent)"
+        return f"{where} (no key sent)"
     key = os.environ.get(stanza.key_env)
     shown = f"key {stanza.key_env} {tail(key)}" if key else f"key {stanza.key_env}, not set"
-    return f"{model.url} ({shown})"
+    return f"{where} ({shown})"
 
 
 def priced(model: Model, estimate: Estimate) -> str:
@@ -80,14 +87,26 @@ class Teller:
     def __init__(self, *, verbose: bool) -> None:
         self._verbose = verbose
         self._told: set[tuple[str, Kind, bool]] = set()
+        self._left_out: set[str] = set()
 
     def __call__(self, work: Work, failure: Failure, wait: float | None) -> None:
-        """Take a failure, and in how many seconds it is tried again."""
+        """Take a failure, and in how many seconds it is tried again; 0: of another server."""
         key = (work.name, failure.kind, wait is None)
-        if (self._verbose or key not in self._told) and not _stops(failure):
+        new = key not in self._told and not (wait == 0 and failure.said in self._left_out)
+        if (self._verbose or new) and not _stops(failure):
             then = "left owed" if wait is None else f"trying again in {_seconds(wait)}"
-            say(f"{failure.said}; {then}")
-        self._told.add(key)
+            say(f"{failure.said}; {'asking another server' if wait == 0 else then}")
+        if new:
+            self._told.add(key)
+
+    def turned(self, turn: Turn) -> None:
+        """Take what has become of a server; of one that stays away only the first is said."""
+        if turn.failure is None:
+            say(f"{turn.name} replies again")
+        elif self._verbose or not turn.again:
+            said = turn.failure.said
+            self._left_out.add(said)
+            say(f"{said}; left out, tried again in {_seconds(turn.seconds)}")
 
 
 def _stops(failure: Failure) -> bool:
@@ -183,7 +202,7 @@ def _in_flight(run: Run, calls: int) -> str:
 
 def perform(run: Run) -> int:
     """Make all calls of a run; returns the exit code that a signal asks for, 0 without one."""
-    with opened([work.provider for work in run.works], WORK) as make:
+    with opened([each for work in run.works for each in work.providers], WORK) as make:
         return make(run)
 
 
@@ -318,14 +337,14 @@ def exit_code(run: Run, owed: int, signalled: int) -> int:
     return 1 if owed else 0
 
 
-def provider_of(model: Model, catalog: Catalog) -> Provider:
-    """The way to a model, with its key. Raises Missing or BadKey where there is no such way."""
+def providers_of(model: Model, catalog: Catalog) -> tuple[Provider, ...]:
+    """The ways to a model, with its key. Raises Missing or BadKey where there is no such way."""
     stanza = model.stanza
     if stanza.provider is None:
         by_hand = f"evalkit import answers FILE --model {model.name}"
         raise Missing(f"{model.name} has no API. Import what it said: {by_hand}")
     named = catalog.variables() | ({stanza.key_env} if stanza.key_env else set())
-    return providers.load(stanza.provider).Provider(model, Keys(os.environ, named))
+    return providers.servers(model, Keys(os.environ, named))
 
 
 def _seconds(seconds: float) -> str:

@@ -2,6 +2,8 @@
 
 A module has a class `Provider(model, keys)`, as `evalkit.chat` describes it. It makes one call at
 a time, when it is told to: it never retries, never waits for a better moment, writes nothing.
+Where several can be asked for one model, a function `pool(model, keys)` gives them all, each with
+its own `shares`; without one, each address of the model is reached by a Provider.
 Where we put the messages into a chat template ourselves, a function `spoken_to` finds it, and
 `speech` shows what comes of it.
 """
@@ -27,6 +29,16 @@ class Way(Protocol):
         ...
 
 
+def servers(model: Model, keys: Keys) -> tuple[Provider, ...]:
+    """Whom to ask for a model: any of them. Raises as `Provider` does."""
+    pool = _offered(model, "pool")
+    if pool is not None:
+        found: tuple[Provider, ...] = pool(model, keys)
+        return found
+    way = load(str(model.way))
+    return tuple(way.Provider(each, keys) for each in model.apart())
+
+
 def prepared(model: Model, templates: Mapping[str, Path], wanted: str | None) -> Model:
     """A model with the chat template that it is spoken to with, where that is ours to choose.
 
@@ -47,7 +59,7 @@ def speech(model: Model) -> Any:
 
 def _offered(model: Model, what: str) -> Any:
     """A function that only some ways have."""
-    return getattr(load(model.stanza.provider), what, None) if model.stanza.provider else None
+    return getattr(load(model.way), what, None) if model.way else None
 
 
 def names() -> list[str]:

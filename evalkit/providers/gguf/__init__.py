@@ -35,6 +35,8 @@ def spoken_to(model: Model, _: Mapping[str, Path], wanted: str | None) -> ChatTe
         raise Missing(f"{model.name} is a GGUF file, which is spoken to by the template in it")
     if model.stanza.dtype is not None:
         raise Missing(f"{model.name} is a GGUF file, which is loaded as the type that it has")
+    if model.stanza.cluster is not None:
+        raise Missing(f"{model.name} is a GGUF file, which is loaded on this machine")
     own = _header(model).get("tokenizer.chat_template")
     if not isinstance(own, str):
         raise Missing(
@@ -119,7 +121,7 @@ class Provider:
             return Failure(
                 Kind.UNLOADABLE, f"{self._path} cannot be loaded: {why[-300:] or 'no word'}"
             )
-        stanza = Stanza(provider="openai_api", url=url, stream=self._model.stanza.stream)
+        stanza = Stanza(provider="openai_api", url=(url,), stream=self._model.stanza.stream)
         there = replace(self._model, url=url, stanza=stanza)
         self._asked = openai_api.Provider(there, Keys({}, set()))
         return None

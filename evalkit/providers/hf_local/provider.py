@@ -104,6 +104,8 @@ class Provider:
         self._thread: threading.Thread | None = None
         self._why_not: str | None = None
         """Why it cannot be loaded, once that was tried in vain."""
+        self.where = self._way.where
+        """As `memory.Placement.where`."""
         self.shares = f"{self._folder} on this machine"
         self.at_once: int | None = AT_ONCE
         self.notes: tuple[str, ...] = (memory.told_of(model.name, found, self._way),)

@@ -48,7 +48,7 @@ class Provider:
         self._session: aiohttp.ClientSession | None = None
         self.at_once: int | None = None
         self.notes: tuple[str, ...] = ()
-        self.shares = f"{model.origin} {stanza.key_env or ''}".strip()
+        self.shares = f"{model.url} {stanza.key_env or ''}".strip()
 
     async def reply(
         self, request: Request, hear: Callable[[str], None] = unheard
