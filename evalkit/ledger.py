@@ -1,30 +1,33 @@
 """Files that are never half-written: ledgers that only grow, and files that are replaced whole.
 
 A ledger holds bought rows, one a line. Each is with the system when it was added and on disk soon
-after; a crash loses none that was counted. Nothing here knows which files there are or what a row
-says beyond its key.
+after; a crash loses none that was counted. A run may lie in parts (shards) beside each other; of
+other files nothing here knows, nor what a row says beyond its key and its time.
 """
 
 import errno
 import hashlib
+import heapq
 import os
 import re
 import time
 from collections.abc import Callable, Hashable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from filelock import FileLock, Timeout
 from pydantic import ValidationError
 
-from evalkit import jsonl
+from evalkit import jsonl, shards
 from evalkit.errors import BadFile, BadPath, DiskFull, EvalkitError, Fault, Locked, count, reason
 from evalkit.records import Bought
 
 FSYNC_EVERY = 20  # rows
 FSYNC_AFTER = 1.0  # seconds, where rows come slowly
+A_MOMENT = 0.5  # seconds: longer than anybody has a lock only to see whether it can be had
 
 Row = TypeVar("Row", bound=Bought)
 Kept = TypeVar("Kept")
@@ -139,16 +142,28 @@ class Ledger(Generic[Row]):
             what = f"{count(len(bad), 'bad line')} moved to {aside.name}"
             self._tell(f"{self.path}: {what}; what they held is owed")
 
+    def parts(self) -> "list[Ledger[Row]]":
+        """The ledgers of its run that are here: of the whole run, and of its shards."""
+        found = shards.parts(self.path, jsonl.files(self.path.parent))
+        return [Ledger(file, self.model, self._tell) for file in found]
+
     @contextmanager
     def writing(self) -> "Iterator[Writer[Row]]":
-        """Lock the ledger and append to it; raises Locked when another process has it."""
+        """Lock the ledger and append what no part of its run holds.
+
+        Raises Locked when another process has it, or a part that could buy the same rows.
+        """
         if self.path.exists() and not os.access(self.path, os.W_OK):  # told before a call is paid
             raise BadPath(f"{self.path}: permission denied")
         with self._locked():
-            keys, torn = self._sound(_nothing, _digest) if self.path.exists() else ({}, None)
-            if torn:
-                self._tell(self._cut(torn))
-            writer = Writer[Row](self.path, set(keys))
+            self._refuse_rivals()
+            keys: set[bytes] = set()
+            for part in self.parts():
+                found, torn = part._sound(_nothing, _digest)
+                keys.update(found)
+                if torn and part.path == self.path:
+                    self._tell(self._cut(torn))
+            writer = Writer[Row](self.path, keys)
             try:
                 yield writer
             finally:
@@ -201,7 +216,7 @@ class Ledger(Generic[Row]):
 
     def _set_aside(self, torn: jsonl.Line) -> str | None:
         try:
-            with self._locked():
+            with self._held(wait=0):
                 if self.path.stat().st_size == torn.end:
                     return self._cut(torn)
         except Locked:
@@ -232,13 +247,31 @@ class Ledger(Generic[Row]):
             raise write_error(aside, error) from error
         return aside
 
+    def _refuse_rivals(self) -> None:
+        """Raise Locked where a part is being written that asks for what this one asks for."""
+        locks = [each.name for each in self.path.parent.iterdir() if each.suffix == ".lock"]
+        files = [self.path.with_name(name[1 : -len(".lock")]) for name in locks]
+        for file in shards.parts(self.path, files):
+            if file != self.path and not shards.at_once(file, self.path):
+                with Ledger(file, self.model, self._tell)._held():
+                    pass
+
     @contextmanager
     def _locked(self) -> Iterator[None]:
+        """Have the lock, and say in it who has it."""
+        with self._held() as beside:
+            with suppress(OSError):
+                beside.write_text(f"pid {os.getpid()}, since {datetime.now():%H:%M}")
+            yield
+
+    @contextmanager
+    def _held(self, wait: float = A_MOMENT) -> Iterator[Path]:
+        """Have the lock, whose file is yielded; raises Locked while somebody else has it."""
         beside = self.path.with_name(f".{self.path.name}.lock")
         try:
             beside.parent.mkdir(parents=True, exist_ok=True)
             lock = FileLock(beside)
-            lock.acquire(timeout=0)
+            lock.acquire(timeout=wait, poll_interval=0.01)
         except Timeout as error:
             who = ""
             with suppress(OSError):
@@ -248,11 +281,35 @@ class Ledger(Generic[Row]):
         except OSError as error:
             raise write_error(self.path, error) from error
         try:
-            with suppress(OSError):
-                beside.write_text(f"pid {os.getpid()}, since {datetime.now():%H:%M}")
-            yield
+            yield beside
         finally:
             lock.release()
+
+
+def as_one(ledgers: Iterable[Ledger[Row]]) -> list[Row]:
+    """The rows of ledgers; the parts of a run are one, in which no row stands twice."""
+    runs: dict[Path, list[Ledger[Row]]] = {}
+    for each in ledgers:
+        runs.setdefault(shards.whole(each.path), []).append(each)
+    return [row for parts in runs.values() for row in _merged([each.read() for each in parts])]
+
+
+def _merged(parts: list[list[Row]]) -> Iterable[Row]:
+    """The rows as they came, whichever part they came to, since the last ones count."""
+    if len(parts) == 1:
+        return parts[0]
+    found: dict[tuple[Any, ...], Row] = {}
+    for _, row in heapq.merge(*map(_timed, parts), key=itemgetter(0)):
+        found.setdefault(row.key, row)
+    return found.values()
+
+
+def _timed(rows: Iterable[Row]) -> Iterator[tuple[str, Row]]:
+    """Rows with their time; one without it came when the one before it did."""
+    last = ""
+    for row in rows:
+        last = max(last, row.time or "")
+        yield last, row
 
 
 class Writer(Generic[Row]):
