@@ -1,30 +1,33 @@
 """Files that are never half-written: ledgers that only grow, and files that are replaced whole.
 
 A ledger holds bought rows, one a line. Each is with the system when it was added and on disk soon
-after; a crash loses none that was counted. Nothing here knows which files there are or what a row
-says beyond its key.
+after; a crash loses none that was counted. A run may lie in parts (shards) beside each other; of
+other files nothing here knows, nor what a row says beyond its key and its time.
 """
 
 import errno
 import hashlib
+import heapq
 import os
 import re
 import time
 from collections.abc import Callable, Hashable, Iterable, Iterator, Set
 from contextlib import contextmanager, suppress
 from datetime import datetime
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from filelock import FileLock, Timeout
 from pydantic import ValidationError
 
-from evalkit import jsonl, skim
+from evalkit import jsonl, shards, skim
 from evalkit.errors import BadFile, BadPath, DiskFull, EvalkitError, Fault, Locked, count, reason
 from evalkit.records import Bought
 
 FSYNC_EVERY = 20  # rows
 FSYNC_AFTER = 1.0  # seconds, where rows come slowly
+A_MOMENT = 0.5  # seconds: longer than anybody has a lock only to see whether it can be had
 
 Row = TypeVar("Row", bound=Bought)
 Kept = TypeVar("Kept")
@@ -111,6 +114,7 @@ class Ledger(Generic[Row]):
         self.model: type[Row] = model
         self._tell = tell
         self._skimmed: tuple[tuple[int, ...], list[Row]] | None = None
+        self._others: dict[Path, Ledger[Row]] = {}
 
     def read(self) -> list[Row]:
         """All rows, in the order in which they came; of a doubled key the first one counts."""
@@ -122,18 +126,26 @@ class Ledger(Generic[Row]):
     def skim(self) -> list[Row]:
         """As `read`, in a fraction of the time and memory: rows as `evalkit.skim` gives them.
 
-        A doubled key stands twice. Where a line is bad it goes the way of `read`. While the file
-        stays as it is, its rows are held and given again.
+        Where a line is bad it goes the way of `read`. While the file stays as it is, its rows are
+        held and given again.
         """
         stamp = self._stamp()
-        if self._skimmed is None or self._skimmed[0] != stamp:
-            look = skim.skimmer(self.model)
-            try:
-                rows = [look(line) for line in jsonl.raw_lines(self.path)]
-            except (jsonl.Malformed, ValidationError):
-                return self.read()
-            self._skimmed = stamp, rows
-        return self._skimmed[1]
+        if self._skimmed and self._skimmed[0] == stamp:
+            return self._skimmed[1]
+        try:
+            rows = list(self._light())
+        except (jsonl.Malformed, ValidationError):
+            return self.read()
+        if len({(row.asked, row.sample) for row in rows}) < len(rows):
+            rows = list({row.key: row for row in reversed(rows)}.values())[::-1]
+        self._skimmed = stamp, rows
+        return rows
+
+    def _light(self) -> Iterable[Row]:
+        """Rows as `skim` gives them, one after the other; those that are held, where there are."""
+        if self._skimmed and self._skimmed[0] == self._stamp():
+            return self._skimmed[1]
+        return map(skim.skimmer(self.model), jsonl.raw_lines(self.path))
 
     def _stamp(self) -> tuple[int, ...]:
         """What is another number after each change of the file."""
@@ -173,12 +185,23 @@ class Ledger(Generic[Row]):
             what = f"{count(len(bad), 'bad line')} moved to {aside.name}"
             self._tell(f"{self.path}: {what}; what they held is owed")
 
+    def parts(self) -> "list[Ledger[Row]]":
+        """The ledgers of its run that are here: of the whole run, and of its shards."""
+        files = shards.parts(self.path, jsonl.files(self.path.parent))
+        known = {self.path: self, **self._others}
+        self._others = {f: known.get(f) or Ledger(f, self.model, self._tell) for f in files}
+        return list(self._others.values())
+
     @contextmanager
     def writing(self) -> "Iterator[Writer[Row]]":
-        """Lock the ledger and append to it; raises Locked when another process has it."""
+        """Lock the ledger and append what no part of its run holds.
+
+        Raises Locked when another process has it, or a part that could buy the same rows.
+        """
         if self.path.exists() and not os.access(self.path, os.W_OK):  # told before a call is paid
             raise BadPath(f"{self.path}: permission denied")
         with self._locked():
+            self._refuse_rivals()
             writer = Writer[Row](self.path, self._keys())
             try:
                 yield writer
@@ -186,17 +209,17 @@ class Ledger(Generic[Row]):
                 writer.close()
 
     def _keys(self) -> set[bytes]:
-        """Digests of the keys of all rows; a torn last line is cut. Under the lock."""
-        if not self.path.exists():
-            return set()
-        look = skim.skimmer(self.model)
-        try:
-            return {_digest(look(line)) for line in jsonl.raw_lines(self.path)}
-        except (jsonl.Malformed, ValidationError):
-            keys, torn = self._sound(_nothing, _digest)
-        if torn:
-            self._tell(self._cut(torn))
-        return set(keys)
+        """Digests of the keys that its run holds; a torn last line of its own is cut."""
+        keys: set[bytes] = set()
+        for part in self.parts():
+            try:
+                keys.update(map(_digest, part._light()))
+            except (jsonl.Malformed, ValidationError):
+                found, torn = part._sound(_nothing, _digest)
+                keys.update(found)
+                if torn and part is self:
+                    self._tell(self._cut(torn))
+        return keys
 
     @contextmanager
     def rewriting(self) -> Iterator[tuple[list[Row], Callable[[Iterable[Row]], None]]]:
@@ -245,7 +268,7 @@ class Ledger(Generic[Row]):
 
     def _set_aside(self, torn: jsonl.Line) -> str | None:
         try:
-            with self._locked():
+            with self._held(wait=0):
                 if self.path.stat().st_size == torn.end:
                     return self._cut(torn)
         except Locked:
@@ -276,13 +299,31 @@ class Ledger(Generic[Row]):
             raise write_error(aside, error) from error
         return aside
 
+    def _refuse_rivals(self) -> None:
+        """Raise Locked where a part is being written that asks for what this one asks for."""
+        locks = [each.name for each in self.path.parent.iterdir() if each.suffix == ".lock"]
+        files = [self.path.with_name(name[1 : -len(".lock")]) for name in locks]
+        for file in shards.parts(self.path, files):
+            if file != self.path and not shards.at_once(file, self.path):
+                with Ledger(file, self.model, self._tell)._held():
+                    pass
+
     @contextmanager
     def _locked(self) -> Iterator[None]:
+        """Have the lock, and say in it who has it."""
+        with self._held() as beside:
+            with suppress(OSError):
+                beside.write_text(f"pid {os.getpid()}, since {datetime.now():%H:%M}")
+            yield
+
+    @contextmanager
+    def _held(self, wait: float = A_MOMENT) -> Iterator[Path]:
+        """Have the lock, whose file is yielded; raises Locked while somebody else has it."""
         beside = self.path.with_name(f".{self.path.name}.lock")
         try:
             beside.parent.mkdir(parents=True, exist_ok=True)
             lock = FileLock(beside)
-            lock.acquire(timeout=0)
+            lock.acquire(timeout=wait, poll_interval=0.01)
         except Timeout as error:
             who = ""
             with suppress(OSError):
@@ -292,11 +333,40 @@ class Ledger(Generic[Row]):
         except OSError as error:
             raise write_error(self.path, error) from error
         try:
-            with suppress(OSError):
-                beside.write_text(f"pid {os.getpid()}, since {datetime.now():%H:%M}")
-            yield
+            yield beside
         finally:
             lock.release()
+
+
+def as_one(
+    ledgers: Iterable[Ledger[Row]], read: Callable[[Ledger[Row]], list[Row]] = Ledger.read
+) -> list[Row]:
+    """The rows of ledgers; the parts of a run are one, in which no row stands twice.
+
+    `read`: how one ledger is read, `Ledger.read` or `Ledger.skim`.
+    """
+    runs: dict[Path, list[Ledger[Row]]] = {}
+    for each in ledgers:
+        runs.setdefault(shards.whole(each.path), []).append(each)
+    return [row for parts in runs.values() for row in _merged([read(each) for each in parts])]
+
+
+def _merged(parts: list[list[Row]]) -> Iterable[Row]:
+    """The rows as they came, whichever part they came to, since the last ones count."""
+    if len(parts) == 1:
+        return parts[0]
+    found: dict[tuple[Any, ...], Row] = {}
+    for _, row in heapq.merge(*map(_timed, parts), key=itemgetter(0)):
+        found.setdefault(row.key, row)
+    return found.values()
+
+
+def _timed(rows: Iterable[Row]) -> Iterator[tuple[str, Row]]:
+    """Rows with their time; one without it came when the one before it did."""
+    last = ""
+    for row in rows:
+        last = max(last, row.time or "")
+        yield last, row
 
 
 class Writer(Generic[Row]):

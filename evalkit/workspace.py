@@ -5,6 +5,7 @@
     evalkit.yaml                            written by hand
     answers/<bank>/<model>.jsonl            bought
     reviews/<bank>/<judge>.<prompt>.jsonl   bought
+    <either>.2-of-8.jsonl                   bought by a shard of a run; read with the others as one
     reports/<bank>.html, .json, ...         computed
 
 What a workspace lacks is taken from what the package ships. This is the only module that knows
@@ -15,7 +16,7 @@ hear is collected in `Workspace.told`.
 import re
 import sys
 from collections import Counter
-from collections.abc import Iterable, Sequence, Set
+from collections.abc import Iterable, Mapping, Sequence, Set
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import lru_cache
@@ -24,10 +25,11 @@ from pathlib import Path
 from typing import TypeVar
 from urllib.parse import unquote
 
-from evalkit import jsonl
+from evalkit import jsonl, shards
 from evalkit.errors import BadFile, BadName, Fault, Unknown
-from evalkit.ledger import Ledger, check_writable, write_whole
+from evalkit.ledger import Ledger, as_one, check_writable, write_whole
 from evalkit.records import Answer, Bought, Question, Review
+from evalkit.shards import Shard
 
 LONGEST_NAME = 120  # bytes, as a file name without its ending
 
@@ -108,8 +110,8 @@ def _percent(found: re.Match[str]) -> str:
     return "".join(f"%{byte:02X}" for byte in found[0].encode())
 
 
-def _review_file(judge: str, prompt: str) -> str:
-    return f"{file_stem(judge)}.{file_stem(prompt)}.jsonl"
+def _ledger_file(*names: str) -> str:
+    return shards.harmless(".".join(map(file_stem, names))) + ".jsonl"
 
 
 def _read_bank(path: Path) -> jsonl.Found[Question]:
@@ -204,15 +206,19 @@ class Workspace:
 
     def answers(self, bank: str) -> list[Answer]:
         """Every answer to a bank."""
-        return [row for ledger in self.ledgers("answers", bank, Answer) for row in ledger.read()]
+        return as_one(self.ledgers("answers", bank, Answer))
 
     def reviews(self, bank: str) -> list[Review]:
         """Every review of a bank."""
-        return [row for ledger in self.ledgers("reviews", bank, Review) for row in ledger.read()]
+        return as_one(self.ledgers("reviews", bank, Review))
+
+    def answer_path(self, bank: str, model: str) -> Path:
+        """Where a model's answers lie, or would; those of shards lie beside it."""
+        return self.root / "answers" / file_stem(bank) / _ledger_file(model)
 
     def skimmed(self, kind: str, bank: str, model: type[Row]) -> list[Row]:
         """Every row of `ledgers(...)` as `skim` reads it, in a fraction of time and memory."""
-        return [row for ledger in self.ledgers(kind, bank, model) for row in ledger.skim()]
+        return as_one(self.ledgers(kind, bank, model), Ledger.skim)
 
     def about(self, kind: str, bank: str, model: type[Row], questions: Set[str]) -> list[Row]:
         """The rows of `ledgers(...)`, whole, that are of some questions."""
@@ -228,34 +234,45 @@ class Workspace:
         A shipped bank has the shipped ones too; the workspace's own of the same name go first.
         """
         place = Path(kind, file_stem(bank))
-        roots = [self.shipped, self.root] if self.is_shipped(bank) else [self.root]
-        found = {file.name: file for root in roots for file in jsonl.files(root / place)}
+        found = {file.name: file for file in jsonl.files(self.root / place)}
+        if self.is_shipped(bank):
+            own = {shards.whole(file).name for file in found.values()}
+            shipped = jsonl.files(self.shipped / place)
+            found |= {file.name: file for file in shipped if file.name not in own}
         return [Ledger(file, model, self.told.append) for _, file in sorted(found.items())]
 
-    def answer_ledgers(self, bank: str, models: Iterable[str]) -> dict[str, Ledger[Answer]]:
+    def answer_ledgers(
+        self, bank: str, models: Iterable[str], shard: Shard | None = None
+    ) -> dict[str, Ledger[Answer]]:
         """The ledger of each model's answers, which may be new; raises BadName for a shared one."""
-        places = {model: self._answer_path(bank, model) for model in models}
-        owners: dict[str, set[str]] = {}
-        for model, path in places.items():
-            owners.setdefault(str(path).casefold(), set()).add(model)
-        self._refuse_shared(bank, owners)
-        for path in places.values():
-            check_writable(path)
-        return {m: Ledger(path, Answer, self.told.append) for m, path in places.items()}
+        places = {model: self.answer_path(bank, model) for model in models}
+        return self._new_ledgers(bank, Answer, places, {model: model for model in places}, shard)
 
     def review_ledgers(
-        self, bank: str, judges: Iterable[str], prompt: str
+        self, bank: str, judges: Iterable[str], prompt: str, shard: Shard | None = None
     ) -> dict[str, Ledger[Review]]:
         """The ledger of each judge's reviews with a prompt; as `answer_ledgers`."""
         folder = self.root / "reviews" / file_stem(bank)
-        places = {judge: folder / _review_file(judge, prompt) for judge in judges}
+        places = {judge: folder / _ledger_file(judge, prompt) for judge in judges}
+        owners = {judge: f"{judge} with {prompt}" for judge in places}
+        return self._new_ledgers(bank, Review, places, owners, shard)
+
+    def _new_ledgers(
+        self,
+        bank: str,
+        model: type[Row],
+        places: Mapping[str, Path],
+        whose: Mapping[str, str],
+        shard: Shard | None,
+    ) -> dict[str, Ledger[Row]]:
         owners: dict[str, set[str]] = {}
-        for judge, path in places.items():
-            owners.setdefault(str(path).casefold(), set()).add(f"{judge} with {prompt}")
+        for name, path in places.items():
+            owners.setdefault(str(path).casefold(), set()).add(whose[name])
         self._refuse_shared(bank, owners)
-        for path in places.values():
-            check_writable(path)
-        return {judge: Ledger(path, Review, self.told.append) for judge, path in places.items()}
+        files = {name: shards.file_of(path, shard) for name, path in places.items()}
+        for file in files.values():
+            check_writable(file)
+        return {name: Ledger(file, model, self.told.append) for name, file in files.items()}
 
     def own_reviews(self, bank: str) -> list[Ledger[Review]]:
         """The ledgers of a bank's reviews that lie in this workspace."""
@@ -341,14 +358,11 @@ class Workspace:
     def _home(self, bank: str, row: Bought) -> tuple[Path, str]:
         match row:
             case Answer(model=model):
-                return self._answer_path(bank, model), model
+                return self.answer_path(bank, model), model
             case Review(judge=judge, prompt=prompt):
                 folder = self.root / "reviews" / file_stem(bank)
-                return folder / _review_file(judge, prompt), f"{judge} with {prompt}"
+                return folder / _ledger_file(judge, prompt), f"{judge} with {prompt}"
         raise TypeError(f"no ledger for a {type(row).__name__}")
-
-    def _answer_path(self, bank: str, model: str) -> Path:
-        return self.root / "answers" / file_stem(bank) / f"{file_stem(model)}.jsonl"
 
     def _new_questions(
         self, bank: str, questions: Sequence[Question], *, partial: bool
@@ -393,7 +407,7 @@ class Workspace:
         A file system may fold upper and lower case, so such names are refused everywhere.
         """
         for ledger in self._bought(bank):
-            here = owners.get(str(ledger.path).casefold())
+            here = owners.get(str(shards.whole(ledger.path)).casefold())
             if here and (first := ledger.first()):
                 here.add(self._home(bank, first)[1])
         for names in owners.values():

@@ -18,7 +18,7 @@ FLOORS = {
     5: {"ledger", "formats", "stats", "catalog", "judge", "fleet", "classify"},
     4: {"prompts", "answer", "weights", "pace"},
     3: {"checkpoint", "csvfile", "yamlfile", "keys", "parsers", "price", "skim"},
-    2: {"jsonl", "chat", "torchfile"},
+    2: {"jsonl", "chat", "torchfile", "shards"},
     1: {"records", "errors", "escape", "columns", "surrogates", "said"},
 }
 FACES = {"__init__", "__main__"}  # the package's own face and its door from `python -m`

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from evalkit.cli import calls
+from evalkit.cli.shard import afterwards, on_a_shard, part_of
 from evalkit.cli.verb import (
     Everywhere,
     filed,
@@ -18,13 +19,14 @@ from evalkit.cli.verb import (
     print_json,
     say,
 )
-from evalkit.errors import count
+from evalkit.errors import Missing, count
 
 if TYPE_CHECKING:
     from evalkit.answer import Settings
     from evalkit.catalog import Catalog, Model
     from evalkit.cli.calls import Limits, Outcome, Plan, Way
     from evalkit.records import Answer, Question
+    from evalkit.shards import Shard
     from evalkit.workspace import Workspace
 
 USUAL = 350  # tokens of an answer: the published Vicuna answers have 1,200 to 1,400 characters
@@ -40,6 +42,13 @@ class Wanted:
     settings: "Settings"
     own_settings: "Mapping[str, Settings]" = field(default_factory=dict)
     """Of single models, by name."""
+    shard: "Shard | None" = None
+    """None: all questions."""
+
+    @property
+    def part(self) -> "tuple[Question, ...]":
+        """The questions that are asked here."""
+        return self.shard.part(self.questions) if self.shard else self.questions
 
 
 @click.command(short_help="Ask chatbots the questions of a bank.")
@@ -76,6 +85,7 @@ class Wanted:
 )
 @click.option("--seed", type=int, help="Sent with each call; sample k gets seed + k.")
 @click.option("--show-prompt", is_flag=True, help="Print the first thing to be asked, and end.")
+@on_a_shard
 @calls.on_a_way
 @calls.on_limits
 @on_bought_rows
@@ -89,6 +99,7 @@ def answer(
     bank: str,
     limit: int | None,
     show_prompt: bool,
+    shard: "Shard | None",
     way: "Way",
     limits: "Limits",
     category_default: str | None,
@@ -101,7 +112,7 @@ def answer(
     key, and what that costs before it starts. Of a question with several turns each is a call, and
     the model's own earlier answers go with it. Exit 1 while something is owed.
     """
-    from evalkit.answer import Asking, Settings, spread
+    from evalkit.answer import Settings, spread
 
     workspace = open_workspace(given.folder)
     catalog = open_catalog(workspace)
@@ -110,10 +121,11 @@ def answer(
         workspace.repair(bank)
     questions = filed(workspace, bank, workspace.questions(bank), category_default)
     chosen = tuple(spread(questions, limit))
-    wanted = Wanted(bank, tuple(models), chosen, Settings(**drawn))
+    wanted = Wanted(bank, tuple(models), chosen, Settings(**drawn), shard=shard)
     if show_prompt:
-        asking = {m.name: Asking(m.name, m.asked_as, chosen, [], wanted.settings) for m in models}
-        first = [(model, next(asking[model.name].requests())) for model in models]
+        if not wanted.part:
+            raise Missing(f"no question is in {part_of(shard, 0, len(chosen), 'question')}")
+        first = [(model, next(_asking(wanted, model)([]).requests())) for model in models]
         calls.show_requests("answer", first, as_json=given.as_json)
         return
     ended = ask(given, workspace, catalog, wanted, limits)
@@ -149,7 +161,8 @@ def plans_of(
 
     `usual`: tokens of an answer.
     """
-    ledgers = workspace.answer_ledgers(wanted.bank, [model.name for model in wanted.models])
+    names = [model.name for model in wanted.models]
+    ledgers = workspace.answer_ledgers(wanted.bank, names, wanted.shard)
 
     def planned() -> "list[Plan]":
         return [
@@ -165,7 +178,7 @@ def _asking(wanted: Wanted, model: "Model") -> Any:
 
     def of(rows: "list[Answer]") -> Asking:
         settings = wanted.own_settings.get(model.name, wanted.settings)
-        return Asking(model.name, model.asked_as, wanted.questions, rows, settings)
+        return Asking(model.name, model.asked_as, wanted.part, rows, settings)
 
     return of
 
@@ -174,10 +187,11 @@ def _preflight(wanted: Wanted, plans: "list[Plan]") -> None:
     """What is about to happen: who is asked, where, with whose key, for how much."""
     from evalkit.columns import width
 
-    questions, settings = wanted.questions, wanted.settings
+    questions, settings = wanted.part, wanted.settings
     categories = len({question.category for question in questions})
-    what = f"{count(len(questions), 'question')} · {categories} "
-    note(f"bank {wanted.bank} · {what}{'categories' if categories > 1 else 'category'}")
+    asked = part_of(wanted.shard, len(questions), len(wanted.questions), "question")
+    what = f"{asked} · {categories} "
+    note(f"bank {wanted.bank} · {what}{'category' if categories == 1 else 'categories'}")
     longest = max(width(plan.model.name) for plan in plans)
     for plan in plans:
         note(owed_by(plan, longest))
@@ -212,7 +226,8 @@ def _counts(plan: "Plan") -> dict[str, Any]:
 
 def _summary(wanted: Wanted, models: list[dict[str, Any]]) -> dict[str, Any]:
     sums = {name: sum(each[name] for each in models) for name in ("done", "owed", "calls", "usd")}
-    return {"bank": wanted.bank, **sums, "models": models}
+    shard = {"shard": str(wanted.shard)} if wanted.shard else {}
+    return {"bank": wanted.bank, **shard, **sums, "models": models}
 
 
 def _next(given: Everywhere, workspace: "Workspace", wanted: Wanted, owed: int) -> str:
@@ -222,6 +237,8 @@ def _next(given: Everywhere, workspace: "Workspace", wanted: Wanted, owed: int) 
 
     there = workspace.answered(wanted.bank)
     if len(there) == 1:
-        return given.step("answer", "--model", "chatgpt", "--bank", wanted.bank)
+        step: tuple[str, ...] = ("answer", "--model", "chatgpt", "--bank", wanted.bank)
+        return afterwards(given, wanted.shard, *step)
     whom = () if set(CHATGPT) & set(there) else ("--baseline", wanted.models[0].name)
-    return given.step("judge", "--judge", "gpt-4", "--bank", wanted.bank, *whom)
+    step = ("judge", "--judge", "gpt-4", "--bank", wanted.bank, *whom)
+    return afterwards(given, wanted.shard, *step)

@@ -289,13 +289,14 @@ def plan(
     asking_of: Callable[[list[Any]], Asked],
     usual_of: Callable[[Any], tuple[float, float]],
 ) -> Plan:
-    """What a model is asked, given the rows of its ledger, and what that takes.
+    """What a model is asked, given the rows of all its ledgers, and what that takes.
 
     `usual_of`: tokens of a reply, and the scale of a prompt, as `price.estimate` takes them.
     """
     from evalkit import price
+    from evalkit.ledger import as_one
 
-    asking = asking_of(ledger.skim() if ledger.path.exists() else [])
+    asking = asking_of(as_one(ledger.parts(), type(ledger).skim))
     cost = None if model.is_free else model.stanza.price
     estimate = price.estimate(asking.calls(), cost, *usual_of(asking))
     calls = sum(1 for _ in asking.calls())

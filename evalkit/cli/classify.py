@@ -10,6 +10,7 @@ import click
 
 from evalkit.cli import answer, calls
 from evalkit.cli.report import open_in_browser
+from evalkit.cli.shard import on_a_shard, part_of
 from evalkit.cli.verb import (
     Everywhere,
     in_a_language,
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from evalkit.records import Question
     from evalkit.report.evidence import Evidence
     from evalkit.report.schema import Labelled
+    from evalkit.shards import Shard
     from evalkit.workspace import Workspace
 
 HEAD = (
@@ -40,7 +42,9 @@ HEAD = (
 )  # fmt: skip
 TOLD = ("scores", "by_label", "between", "to_label_first", "reasons")
 """The tables that --json prints."""
-PASSING = ("folder", "as_json", "open_page", "lang", "base_url", "key_env", "replay", "timeout")
+PASSING = (
+    "folder", "as_json", "open_page", "lang", "base_url", "key_env", "replay", "timeout", "shard",
+)  # fmt: skip
 """Options that say nothing of what is asked; the page's own command does without."""
 USUAL = 60  # tokens of a reply: a label, or clues and reasoning before it
 
@@ -113,6 +117,7 @@ USUAL = 60  # tokens of a reply: a label, or clues and reasoning before it
 @click.option("--show-prompt", is_flag=True, help="Print the first thing to be asked, and end.")
 @click.option("--open", "open_page", is_flag=True, help="Open the page in a browser.")
 @in_a_language("Of the page's own words.")
+@on_a_shard
 @calls.on_a_way
 @calls.on_limits
 @on_a_workspace
@@ -134,6 +139,7 @@ def classify(
     show_prompt: bool,
     open_page: bool,
     lang: str,
+    shard: "Shard | None",
     way: "Way",
     limits: "Limits",
     **drawn: Any,
@@ -174,7 +180,7 @@ def classify(
         ]
         calls.show_requests("classify", first, as_json=given.as_json)
         return
-    ended = [*_ask(given, workspace, catalog, models, posed, parted, settings, limits)]
+    ended = _ask(given, workspace, catalog, models, posed, parted, settings, shard, limits)
     code = max(each.code for each in ended)
     values: dict[str, Any] = {"bank": bank, "labels": parted.labels}
     pages: list[Path] = []
@@ -254,17 +260,20 @@ def _ask(
     posed: "Sequence[Posed]",
     parted: "Texts",
     settings: Any,
+    shard: "Shard | None",
     limits: "Limits",
 ) -> "list[Outcome]":
     """Ask what is owed, a prompt after the other, until one cannot go on."""
     apart = f", {count(len(parted.train), 'text')} set apart for examples" if parted.train else ""
-    note(f"{count(len(parted.test), 'text')} to label{apart} · {', '.join(parted.labels)}")
+    texts = shard.part(parted.test) if shard else parted.test
+    asked = part_of(shard, len(texts), len(parted.test), "text")
+    note(f"{asked} to label{apart} · {', '.join(parted.labels)}")
     ended: list[Outcome] = []
     for each in posed:
         if any(part.code > 1 for part in ended):
             break
         spent = sum(part.dollars for part in ended)
-        wanted = answer.Wanted(each.bank, tuple(models), each.questions, settings)
+        wanted = answer.Wanted(each.bank, tuple(models), each.questions, settings, shard=shard)
         job = calls.Job(
             planned=answer.plans_of(workspace, wanted, USUAL),
             preflight=lambda plans, each=each: _preflight(each, plans),  # type: ignore[misc]

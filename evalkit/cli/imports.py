@@ -150,14 +150,10 @@ def _line(bank: str, found: "Imported", added: "Added") -> str:
 
 def _written(workspace: "Workspace", bank: str, found: "Imported", added: "Added") -> list[Path]:
     """The file to look at: of the bank where it came with the rows, else of each model."""
-    from evalkit.records import Answer
-    from evalkit.workspace import file_stem
-
     if found.questions:
         return [workspace.bank_file(bank)]
-    stems = set(map(file_stem, added.answers))
-    ledgers = workspace.ledgers("answers", bank, Answer)
-    return [ledger.path for ledger in ledgers if ledger.path.stem in stems]
+    ledgers = sorted(workspace.answer_path(bank, model) for model in added.answers)
+    return [path for path in ledgers if path.exists()]
 
 
 def _next(

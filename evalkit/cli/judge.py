@@ -9,6 +9,7 @@ from click.core import ParameterSource
 
 from evalkit.cli import calls
 from evalkit.cli.preflight import preflight, said
+from evalkit.cli.shard import afterwards, on_a_shard
 from evalkit.cli.shown import CANARIES, Shown, Wanted, shown_of
 from evalkit.cli.verb import (
     Everywhere,
@@ -107,6 +108,7 @@ if TYPE_CHECKING:
 )
 @click.option("--reparse", is_flag=True, help="Read all replies again, without a call, and end.")
 @click.option("--show-prompt", is_flag=True, help="Print the first thing to be asked, and end.")
+@on_a_shard
 @calls.on_a_way
 @calls.on_limits
 @on_bought_rows
@@ -142,6 +144,8 @@ def judge(
     for name in ("alpha", "tie_zone"):
         if not asked["until"] and ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE:
             raise click.UsageError(f"--{name.replace('_', '-')} goes with --until")
+    if asked["until"] and asked["shard"]:
+        raise click.UsageError("--until must see every review, and --shard makes a part of them")
     catalog = open_catalog(workspace)
     if not names:
         raise Missing("who judges? Give --judge NAME, as in --judge gpt-4. See: evalkit models")
@@ -150,6 +154,8 @@ def judge(
     questions = filed(workspace, bank, workspace.questions(bank), category_default)
     if show_prompt:
         shown = shown_of(workspace, wanted, questions)
+        if not shown.showings:
+            raise Missing(f"nothing is to be judged in {shown.part or 'this bank'}")
         first = [(model, _asking(wanted, shown, model)([]).first()) for model in judges]
         calls.show_requests("judge", first, as_json=given.as_json)
         return
@@ -186,7 +192,7 @@ def ask(
 def plans_of(workspace: "Workspace", wanted: Wanted, shown: "Shown") -> "Callable[[], list[Plan]]":
     """What makes the plan of each judge, from the rows that are there then."""
     judges = [model.name for model in wanted.judges]
-    ledgers = workspace.review_ledgers(wanted.bank, judges, shown.prompt_name)
+    ledgers = workspace.review_ledgers(wanted.bank, judges, shown.prompt_name, wanted.shard)
 
     def planned() -> "list[Plan]":
         from evalkit.until import Until
@@ -289,7 +295,8 @@ def _summary(wanted: Wanted, judges: list[dict[str, Any]]) -> dict[str, Any]:
     names = ("done", "owed", "unreadable", "calls", "saved", "usd")
     sums = {name: sum(each[name] for each in judges) for name in names}
     alarms = [alarm for each in judges for alarm in each["alarms"]]
-    return {"bank": wanted.bank, **sums, "alarms": alarms, "judges": judges}
+    shard = {"shard": str(wanted.shard)} if wanted.shard else {}
+    return {"bank": wanted.bank, **shard, **sums, "alarms": alarms, "judges": judges}
 
 
 def _next(given: Everywhere, wanted: Wanted, shown: Shown, owed: int) -> str:
@@ -299,7 +306,7 @@ def _next(given: Everywhere, wanted: Wanted, shown: Shown, owed: int) -> str:
         return "the same command goes on where it stopped"
     firsts = {first for first, _ in shown.pairs}
     whose = () if firsts & set(CHATGPT) else ("--baseline", shown.pairs[0][0])
-    return given.step("report", "--open", "--bank", wanted.bank, *whose)
+    return afterwards(given, wanted.shard, "report", "--open", "--bank", wanted.bank, *whose)
 
 
 def _reparse(given: Everywhere, workspace: "Workspace", bank: str) -> None:
@@ -309,7 +316,7 @@ def _reparse(given: Everywhere, workspace: "Workspace", bank: str) -> None:
     prompts, questions = judge_prompts(workspace), workspace.questions(bank)
     answers: list[Answer] = workspace.answers(bank)
     changed: dict[Path, int] = {}
-    unreadable = total = 0
+    read: dict[tuple[Any, ...], bool] = {}
     for ledger in workspace.own_reviews(bank):
         with ledger.rewriting() as (rows, write):
             again = read_again(rows, prompts, questions, answers)
@@ -317,8 +324,8 @@ def _reparse(given: Everywhere, workspace: "Workspace", bank: str) -> None:
             if differ:
                 write(again)
                 changed[ledger.path] = differ
-        total += len(again)
-        unreadable += sum(row.scores is None for row in again)
+        read |= {row.key: row.scores is None for row in again}
+    total, unreadable = len(read), sum(read.values())
     tell(workspace)
     differ = sum(changed.values())
     if given.as_json:

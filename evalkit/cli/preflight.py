@@ -28,6 +28,8 @@ def _what(wanted: "Wanted", shown: "Shown") -> None:
     note(
         f"bank {wanted.bank} · {_compared(shown.pairs)} · prompt {shown.prompt_name} · {how}{times}"
     )
+    if shown.part:
+        note(f"  {shown.part}")
     most = "at most " if wanted.until else ""
     tests = count(shown.canaries, "canary", "canaries")
     note(f"  {most}{count(real, 'review')} + {tests} by each judge")
@@ -99,9 +101,9 @@ def _buys(shown: "Shown") -> str:
     """How wide the interval of a win rate will be, at most."""
     from evalkit.stats.intervals import half_width
 
-    questions = len({each.question.id for each in shown.showings if each.canary is None})
-    points = 100 * half_width(questions)
-    return f"what it buys: the win rate of a pair to within {points:.0f} points (95%), or closer"
+    points = 100 * half_width(shown.buys)
+    all_ = "what all shards buy" if shown.part else "what it buys"
+    return f"{all_}: the win rate of a pair to within {points:.0f} points (95%), or closer"
 
 
 def _compared(pairs: "Sequence[Pair]") -> str:

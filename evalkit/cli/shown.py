@@ -1,9 +1,10 @@
 """What the user asked of a judge, and what that comes to: which answers it is shown."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
+from evalkit.cli.shard import part_of
 from evalkit.cli.verb import judge_prompts
 from evalkit.errors import Missing, Unknown
 
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
     from evalkit.judge.showings import Orders, Pair, Showing
     from evalkit.prompts import JudgePrompt
     from evalkit.records import Question
+    from evalkit.shards import Shard
     from evalkit.stats.battles import Same
     from evalkit.workspace import Workspace
 
@@ -44,6 +46,8 @@ class Wanted:
     alpha: float = 0.05
     tie_zone: float = 5.0
     """Points of win rate."""
+    shard: "Shard | None" = None
+    """None: all questions."""
 
 
 @dataclass(frozen=True)
@@ -61,10 +65,17 @@ class Shown:
     ties_by_rule: "list[Same]"
     """Questions on which two of the models gave the same answer."""
     unanswered: dict[str, int]
+    buys: int
+    """Questions that are compared, by all shards together."""
+    part: str
+    """Of which shard this is, in words; empty where it is all."""
 
 
 def shown_of(workspace: "Workspace", wanted: Wanted, questions: "list[Question]") -> Shown:
-    """What there is to judge. Raises Missing or Unknown where there is nothing."""
+    """What there is to judge. Raises Missing or Unknown where there is nothing.
+
+    A shard shows its questions just as the whole run would: the draws are of all questions.
+    """
     from evalkit import answer
     from evalkit.judge import canaries, showings
 
@@ -74,9 +85,10 @@ def shown_of(workspace: "Workspace", wanted: Wanted, questions: "list[Question]"
     standing = answer.standing(questions, workspace.answers(wanted.bank))
     models = {row.model for row in standing}
     compared = showings.pairs(models, wanted.baseline, wanted.pairs)
+    chosen = answer.spread(questions, wanted.limit)
     orders = wanted.orders or ("plan" if wanted.until else "both")
     plan = showings.plan(
-        answer.spread(questions, wanted.limit),
+        chosen,
         standing,
         compared,
         shows=prompt.shows,
@@ -99,7 +111,22 @@ def shown_of(workspace: "Workspace", wanted: Wanted, questions: "list[Question]"
     tests = tests if plan.showings else []  # a judge that is asked nothing needs none
     ties = showings.identical(standing)
     found = ([*tests, *plan.showings], len(tests), plan.identical, ties, plan.unanswered)
-    return Shown(orders, name, prompt, compared, *found)
+    buys = len({each.question.id for each in plan.showings})
+    shown = Shown(orders, name, prompt, compared, *found, buys, "")
+    return _part(shown, wanted.shard, chosen, questions) if wanted.shard else shown
+
+
+def _part(
+    shown: Shown, shard: "Shard", chosen: "list[Question]", questions: "list[Question]"
+) -> Shown:
+    """What one shard shows of it; canaries may be of questions beyond the chosen ones."""
+    ids = list(dict.fromkeys(question.id for question in (*chosen, *questions)))
+    own = set(shard.part(ids))
+    showings = [each for each in shown.showings if each.question.id in own]
+    canaries = sum(each.canary is not None for each in showings)
+    number = len(shard.part(chosen))
+    words = part_of(shard, number, len(chosen), "question")
+    return replace(shown, showings=showings, canaries=canaries, part=words)
 
 
 def _check_goal(wanted: Wanted, prompt: "JudgePrompt", compared: "Sequence[Pair]") -> None:
