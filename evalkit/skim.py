@@ -89,7 +89,7 @@ def _is_whole(line: bytes, row: Any, usual: tuple[Any, ...]) -> bool:
         keys -= len(row.sampling)
     if row.extra:
         keys -= _keys(row.extra)
-    return keys == 0
+    return not keys
 
 
 def _keys(value: Any) -> int:

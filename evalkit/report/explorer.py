@@ -101,7 +101,8 @@ def chosen(evidence: Evidence, most: int = MOST_ROWS) -> list[str]:
 
     All of them, where they have at most `most` rows. Those that nobody judged come last.
     """
-    rows = Counter(row.question for row in (*evidence.answers, *evidence.reviews))
+    rows = Counter(answer.question for answer in evidence.answers)
+    rows.update(review.question for review in evidence.reviews)
     ids = [question.id for question in evidence.questions]
     if rows.total() <= most:
         return ids
