@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from evalkit.stats import bootstrap
 from evalkit.stats.intervals import (
     Estimate,
     mean_outcome,
@@ -152,3 +153,29 @@ def test_coverage_of_a_ratio_and_of_a_chain():
 
     assert 0.93 <= covered(direct, truth[1] / truth[0]) <= 0.97
     assert 0.93 <= covered(chained, truth[2] / truth[0]) <= 0.97
+
+
+def test_groups_of_questions_are_drawn_where_there_are_many(monkeypatch):
+    values = np.random.default_rng(1).exponential(1.0, 900)
+
+    def mean(weights):
+        return weights @ values / weights.sum(1)
+
+    one_by_one = bootstrap.interval(mean, 900)
+    monkeypatch.setattr(bootstrap, "MOST", 150)
+    monkeypatch.setattr(bootstrap, "AT_ONCE", 10_000)  # in pieces
+    groups = bootstrap.interval(mean, 900)
+    assert groups.value == one_by_one.value == pytest.approx(values.mean())
+    exact = values.std(ddof=1) / 30
+    assert [one_by_one.se, groups.se] == pytest.approx([exact, exact], rel=0.12)
+    assert groups.low == pytest.approx(one_by_one.low, abs=exact / 3)
+    assert groups.high == pytest.approx(one_by_one.high, abs=exact / 3)
+
+
+def test_draws_in_pieces_are_the_same_draws(monkeypatch):
+    whole = np.concatenate([*bootstrap.draws(50, 300)])
+    monkeypatch.setattr(bootstrap, "AT_ONCE", 1000)
+    pieces = [*bootstrap.draws(50, 300)]
+    assert len(pieces) == 15
+    assert (np.concatenate(pieces) == whole).all()
+    assert (whole.sum(1) == 50).all()

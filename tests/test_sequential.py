@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from evalkit.records import place
@@ -265,3 +265,27 @@ def test_the_sample_s_page_says_when_each_pair_was_certain(evalkit, tmp_path):
         and page.count(">not yet<") == 1
         and "not separable by 16 questions" in page
     )
+
+
+@settings(deadline=None, max_examples=20)
+@given(st.integers(0, 10_000), st.sampled_from([0.0, 0.05, 0.3]))
+def test_many_questions_in_one_go_decide_as_one_by_one(seed, zone):
+    chance = np.random.default_rng(seed)
+    means = chance.choice([-0.6, -0.1, 0.0, 0.1, 0.6], 4)
+    table = np.clip(chance.normal(means, 0.5, (300, 4)), -1, 1)
+    table[chance.random(table.shape) < 0.1] = np.nan
+    one, all_ = Comparisons(4, tie_zone=zone), Comparisons(4, tie_zone=zone)
+    for row in table:
+        one.take(row)
+    all_.take_all(table)
+    assert all_.found == one.found
+    assert (all_.taken == one.taken).all()
+
+
+@pytest.mark.parametrize("mean", [-0.9, 0.0, 0.2])
+def test_the_interval_drops_no_mean_that_no_bet_has_ruled_out(mean):
+    d = np.clip(np.random.default_rng(1).normal(mean, 0.4, 700), -1, 1)
+    means = np.linspace(-1, 1, 401)
+    held = ShiftedEProcesses(means).take(np.broadcast_to(d[:, None], (700, 401)))
+    kept = means[(held < -np.log(0.05)).all(0)]
+    assert always_valid(d) == pytest.approx((kept.min() - 0.005, kept.max() + 0.005))

@@ -1,0 +1,154 @@
+"""What a million rows need: a page of the telling ones, a judge that starts without filling all."""
+
+import pytest
+from conftest import answer, question, review, write_lines
+
+from evalkit.chat import Reply
+from evalkit.cli import report as report_verb
+from evalkit.judge import judging
+from evalkit.judge.judging import Judging
+from evalkit.judge.showings import plan
+from evalkit.prompts import JudgePrompt
+from evalkit.records import Answer, Question, Review
+from evalkit.report import explorer
+from evalkit.report.page import page
+from evalkit.report.results import evidence
+from evalkit.skim import skimmer
+from evalkit.workspace import SHIPPED, Workspace
+from evalkit.yamlfile import load
+
+BOTH = (("base", "m"), ("m", "base"))
+SCORES = {  # of base and m, with base first and with m first
+    "wide-win": ((1, 9), (1, 9)),
+    "win": ((6, 7), (6, 7)),
+    "tie": ((7, 7), (7, 7)),
+    "loss": ((8, 6), (8, 6)),
+    "turned": ((9, 1), (1, 9)),
+    "unread": (None, None),
+    "plain": ((7, 7), (7, 7)),
+}
+
+
+def rows():
+    return [
+        review(id_, shown, scores and (scores if shown == BOTH[0] else scores[::-1]))
+        for id_, of in SCORES.items()
+        for shown, scores in zip(BOTH, of, strict=True)
+    ]
+
+
+def made():
+    bank = [Question.model_validate(question(id_)) for id_ in [*SCORES, "nobody"]]
+    answers = [Answer.model_validate(answer(q.id, m)) for q in bank for m in ("base", "m")]
+    return evidence("mine", bank, answers, [*map(Review.model_validate, rows())], "base")
+
+
+def test_the_questions_that_tell_the_most_come_first():
+    places = explorer.telling(made().battles)
+    first = {id_ for id_, place in places.items() if place == 1}
+    assert first - {"tie", "plain"} == {"wide-win", "loss", "turned", "unread"}
+    assert sorted([places["tie"], places["plain"]]) == [1, 2]
+    assert places["win"] == 2
+    assert explorer.telling(made().battles.iloc[:0]) == {}
+
+
+def test_a_page_has_as_many_as_it_has_room_for():
+    found = made()
+    assert explorer.chosen(found) == [*SCORES, "nobody"]
+    chosen = explorer.chosen(found, 22)  # rows; four of a question
+    assert len(chosen) == 5
+    assert {"win", "nobody"}.isdisjoint(chosen)
+    assert explorer.chosen(found, 1) == chosen[:1]
+    ids = [*SCORES]
+    assert explorer.of_size(ids, found.answers, found.reviews, 10**9) == ids
+    few = explorer.of_size(ids, found.answers, found.reviews, 1500)
+    assert 1 < len(few) < len(ids)
+    assert few == ids[: len(few)]
+
+
+def test_the_page_says_what_it_leaves_out_and_its_numbers_are_of_all(tmp_path, monkeypatch):
+    write_lines(tmp_path / "questions/mine.jsonl", [question(id_) for id_ in SCORES])
+    for model in ("base", "m"):
+        write_lines(
+            tmp_path / f"answers/mine/{model}.jsonl", [answer(id_, model) for id_ in SCORES]
+        )
+    write_lines(tmp_path / "reviews/mine/judge.pair-scores.jsonl", rows())
+    workspace = Workspace(tmp_path)
+    found = report_verb.found_in(workspace, "mine", "base", None)
+    whole = report_verb.with_words(workspace, found)
+    assert (whole.left_out, len(whole.reviews)) == (0, 14)
+    assert {review.text for review in whole.reviews} == {row["text"] for row in rows()}
+    monkeypatch.setattr(explorer.chosen, "__defaults__", (22,))
+    some = report_verb.with_words(workspace, found)
+    assert (some.left_out, len(some.reviews), len(some.answers)) == (2, 10, 10)
+    html = page(some)
+    assert "5 of 7 questions are listed, those that tell the most" in html
+    assert "are listed, those that tell" not in page(whole)
+    assert some.results == whole.results == found.results
+
+
+PROMPT = load(SHIPPED / "prompts/judge/pair-scores.yaml", JudgePrompt)
+
+
+def asked(rows, **how):
+    """A judging of six questions with the rows that are there."""
+    bank = [Question.model_validate(question(f"q{n}")) for n in range(6)]
+    answers = [Answer.model_validate(answer(q.id, m, f"{q.id} {m}")) for q in bank for m in "ab"]
+    showings = plan(bank, answers, [("a", "b")]).showings
+    how = {"judge": "j", "model_id": "id", "prompt": PROMPT} | how
+    return Judging(prompt_name="pair-scores", showings=showings, rows=rows, **how)
+
+
+def bought(text="8 9"):
+    judging_ = asked([])
+    return [judging_.record(request, Reply(text), 0.1) for request in judging_.requests()]
+
+
+@pytest.fixture
+def fills(monkeypatch):
+    """How many prompts were filled."""
+    counted, fill = [], judging.filled
+    monkeypatch.setattr(judging, "filled", lambda *a, **k: counted.append(1) or fill(*a, **k))
+    return counted
+
+
+@pytest.mark.parametrize("light", [False, True])
+def test_what_is_there_is_known_without_filling_a_prompt(fills, light):
+    rows = bought()
+    rows = [*map(skimmer(Review), (row.line().encode() for row in rows))] if light else rows
+    fills.clear()
+    again = asked(rows)
+    assert len(again.complete()) == again.total == 12
+    assert not fills
+    assert [*asked(rows[:11]).owed()] == [*asked([]).owed()][11:]
+    assert not fills
+
+
+def test_rows_that_do_not_say_how_they_were_asked_are_compared_word_for_word(fills):
+    rows = [row.model_copy(update={"manner": None}) for row in bought()]
+    fills.clear()
+    assert len(asked(rows).complete()) == 12
+    assert len(fills) == 12
+
+
+COLDER = PROMPT.model_copy(
+    update={"sampling": PROMPT.sampling.model_copy(update={"max_tokens": 77})}
+)
+REWORDED = PROMPT.model_copy(update={"system": "Judge well."})
+
+
+@pytest.mark.parametrize(
+    "how", [{"model_id": "other"}, {"prompt": COLDER}, {"prompt": REWORDED}, {"structured": True}]
+)
+@pytest.mark.parametrize("manner", [True, False])
+def test_what_would_be_asked_otherwise_is_owed(how, manner):
+    rows = bought()
+    if not manner:
+        rows = [row.model_copy(update={"manner": None}) for row in rows]
+    assert len([*asked(rows, **how).owed()]) == 12
+
+
+def test_an_unreadable_reply_is_asked_again_with_its_words(fills):
+    rows = [*map(skimmer(Review), (row.line().encode() for row in bought("I will not say.")))]
+    request = next(asked(rows).requests())
+    assert [message.text for message in request.messages[2:]] == ["I will not say.", PROMPT.repair]
