@@ -17,7 +17,7 @@ FLOORS = {
     6: {"questions", "report", "workspace", "runner", "providers", "evaluation", "until"},
     5: {"ledger", "formats", "stats", "catalog", "judge", "pace", "classify"},
     4: {"prompts", "answer", "weights"},
-    3: {"checkpoint", "csvfile", "yamlfile", "keys", "parsers", "price"},
+    3: {"batches", "checkpoint", "csvfile", "yamlfile", "keys", "parsers", "price"},
     2: {"jsonl", "chat", "torchfile"},
     1: {"records", "errors", "escape", "columns", "surrogates", "said"},
 }

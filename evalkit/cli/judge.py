@@ -8,6 +8,7 @@ import click
 from click.core import ParameterSource
 
 from evalkit.cli import calls
+from evalkit.cli.plans import plan as plan_of
 from evalkit.cli.preflight import preflight, said
 from evalkit.cli.shown import CANARIES, Shown, Wanted, shown_of
 from evalkit.cli.verb import (
@@ -27,7 +28,8 @@ from evalkit.errors import Missing, count
 
 if TYPE_CHECKING:
     from evalkit.catalog import Catalog, Model
-    from evalkit.cli.calls import Limits, Outcome, Plan, Way
+    from evalkit.cli.calls import Limits, Outcome, Way
+    from evalkit.cli.plans import Plan
     from evalkit.judge.judging import Judging
     from evalkit.records import Answer, Question, Review
     from evalkit.until import Until
@@ -108,6 +110,7 @@ if TYPE_CHECKING:
 @click.option("--reparse", is_flag=True, help="Read all replies again, without a call, and end.")
 @click.option("--show-prompt", is_flag=True, help="Print the first thing to be asked, and end.")
 @calls.on_a_way
+@calls.in_batches
 @calls.on_limits
 @on_bought_rows
 @on_a_workspace
@@ -142,6 +145,10 @@ def judge(
     for name in ("alpha", "tie_zone"):
         if not asked["until"] and ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE:
             raise click.UsageError(f"--{name.replace('_', '-')} goes with --until")
+    if limits.batch and asked["until"]:
+        raise click.UsageError(
+            "--until looks after every reply, and a batch brings all at once: leave one of them out"
+        )
     catalog = open_catalog(workspace)
     if not names:
         raise Missing("who judges? Give --judge NAME, as in --judge gpt-4. See: evalkit models")
@@ -191,10 +198,10 @@ def plans_of(workspace: "Workspace", wanted: Wanted, shown: "Shown") -> "Callabl
     def planned() -> "list[Plan]":
         from evalkit.until import Until
 
-        plans = []
+        plans: list[Plan] = []
         for model in wanted.judges:
             asking = _asking(wanted, shown, model)
-            plan = calls.plan(model, ledgers[model.name], asking, lambda each: each.usual())
+            plan = plan_of(model, ledgers[model.name], asking, lambda each: each.usual())
             plan.until = plan.asking if isinstance(plan.asking, Until) else None
             plans.append(plan)
         return plans
