@@ -139,6 +139,9 @@ class Stanza(BaseModel):
     """The service holds a reply to a JSON schema (`response_format`)."""
     timeouts: Timeouts = Timeouts()
     price: Price | None = None
+    batch: float | None = Field(None, gt=0, le=1)
+    """What a call in a batch costs, as a share of its price; None: the service takes no batches
+    through `files` and `batches` as OpenAI does, as far as is known."""
     context: int | None = Field(None, gt=0)
     """Tokens."""
     template: str | None = None
@@ -167,7 +170,7 @@ class Stanza(BaseModel):
         said = {name: getattr(self, name) for name in self.model_fields_set}
         rest = {name: getattr(under, name) for name in under.model_fields_set}
         if {"url", "url_env"} & self.model_fields_set:
-            for name in ("url", "url_env", "key_env", "key_header", "headers"):
+            for name in ("url", "url_env", "key_env", "key_header", "headers", "batch"):
                 rest.pop(name, None)
         return Stanza(**{**rest, **said})
 

@@ -87,6 +87,8 @@ class Reply:
     """When it came, ISO 8601 in UTC."""
     template: str | None = None
     """Hash of the chat template that the messages were put into, where we did that."""
+    batch: str | None = None
+    """The batch that it came in, as its service calls it."""
 
 
 def apart(text: str) -> tuple[str, str | None]:
@@ -114,6 +116,7 @@ def bought(request: Request, reply: Reply, model_id: str, dollars: float | None)
         "refusal": reply.refusal,
         "sampling": None if reply.sampling is None else dict(reply.sampling),
         "template": reply.template,
+        "batch": reply.batch,
     }
 
 
@@ -132,6 +135,7 @@ class Kind(StrEnum):
     BAD_REPLY = "bad_reply"  # a reply that is none: try again, but not for long
     TOO_LONG = "too_long"  # this request does not fit the model
     REJECTED = "rejected"  # this request is refused, others may not be
+    EXPIRED = "expired"  # a batch ended before it came to this call: ask again
     NOT_RECORDED = "not_recorded"  # a recording holds no reply to this request
     NO_MODEL = "no_model"  # no such model or address: every call to it would fail
     UNLOADABLE = "unloadable"  # a checkpoint on this machine that is none: every call would fail

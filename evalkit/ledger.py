@@ -177,7 +177,7 @@ class Ledger(Generic[Row]):
             return
         with self._locked():
             bad = [line for line, _ in self._scan(_nothing, _digest)[1]]
-            aside = self._keep(".bad", [line.raw for line in bad])
+            aside = self.keep_aside(".bad", [line.raw for line in bad])
             good = self.path.read_bytes()
             for line in reversed(bad):
                 good = good[: line.start] + good[line.end :]
@@ -278,7 +278,7 @@ class Ledger(Generic[Row]):
         return None
 
     def _cut(self, torn: jsonl.Line) -> str:
-        aside = self._keep(".torn", [torn.raw])
+        aside = self.keep_aside(".torn", [torn.raw])
         os.truncate(self.path, torn.start)
         return self._torn(torn, f"saved as {aside.name}")
 
@@ -287,11 +287,18 @@ class Ledger(Generic[Row]):
         owed = f"question {found[1].decode('utf-8', 'replace')}" if found else "its question"
         return f"{self.path}: last line torn (crash?) -> {done}; {owed} is owed"
 
-    def _keep(self, ending: str, lines: list[bytes]) -> Path:
+    def aside(self, ending: str) -> Path:
+        """Where lines lie that belong to this ledger and are no rows of it."""
+        return self.path.with_name(self.path.name + ending)
+
+    def keep_aside(self, ending: str, lines: list[bytes]) -> Path:
         """Add lines to the file `<file><ending>`, on disk before this returns."""
-        aside = self.path.with_name(self.path.name + ending)
+        aside = self.aside(ending)
         try:
-            with open(aside, "ab") as stream:
+            with open(aside, "a+b") as stream:
+                if stream.tell():
+                    stream.seek(-1, os.SEEK_END)
+                    stream.writelines([b"\n"] * (stream.read(1) != b"\n"))  # cut by a crash
                 stream.writelines(line + b"\n" for line in lines)
                 stream.flush()
                 os.fsync(stream.fileno())
@@ -402,8 +409,13 @@ class Writer(Generic[Row]):
             self._sync(self._file)
         return True
 
-    def close(self) -> None:
+    def sync(self) -> None:
         """Bring everything to disk."""
+        if self._file is not None:
+            self._sync(self._file)
+
+    def close(self) -> None:
+        """Bring everything to disk, and be done."""
         if self._file is None:
             return
         try:

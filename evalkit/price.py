@@ -6,7 +6,7 @@ Dollars and tokens only. Knows no model by name; a price that is not known stays
 import datetime
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -34,6 +34,10 @@ class Price(BaseModel):
     def dollars(self, input: float, output: float) -> float:  # noqa: A002
         """What so many tokens cost."""
         return (input * self.input + output * self.output) / 1_000_000
+
+    def times(self, share: float) -> "Price":
+        """The price where only a share of it is asked."""
+        return self.model_copy(update={"input": share * self.input, "output": share * self.output})
 
 
 def tokens_at_most(request: Request) -> int:
@@ -69,6 +73,10 @@ class Estimate:
     """Dollars, most likely."""
     most: float | None = None
     """Dollars that they cannot pass."""
+
+    def plus(self, dollars: float) -> "Estimate":
+        """The same where so much more may be asked at worst."""
+        return replace(self, most=None if self.most is None else self.most + dollars)
 
 
 def estimate(

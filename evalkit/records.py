@@ -133,6 +133,8 @@ class Bought(Record):
     """The parameters that were really sent, under the names that the service took."""
     template: str | None = None
     """Hash of the chat template that the messages were put into; None where a service did that."""
+    batch: str | None = None
+    """The batch that the call was made in, as its service calls it; None: it was made alone."""
 
 
 class Answer(Bought):

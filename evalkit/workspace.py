@@ -6,6 +6,7 @@
     answers/<bank>/<model>.jsonl            bought
     reviews/<bank>/<judge>.<prompt>.jsonl   bought
     <either>.2-of-8.jsonl                   bought by a shard of a run; read with the others as one
+    beside either: <its name>.batches.json  which batches hold calls of it
     reports/<bank>.html, .json, ...         computed
 
 What a workspace lacks is taken from what the package ships. This is the only module that knows
@@ -13,6 +14,7 @@ these paths; it never looks into a row beyond its key, and it prints nothing: wh
 hear is collected in `Workspace.told`.
 """
 
+import glob
 import re
 import sys
 from collections import Counter
@@ -25,7 +27,7 @@ from pathlib import Path
 from typing import TypeVar
 from urllib.parse import unquote
 
-from evalkit import jsonl, shards
+from evalkit import batches, jsonl, shards
 from evalkit.errors import BadFile, BadName, Fault, Unknown
 from evalkit.ledger import Ledger, as_one, check_writable, write_whole
 from evalkit.records import Answer, Bought, Question, Review
@@ -39,6 +41,8 @@ SHIPPED = _IN_WHEEL if _IN_WHEEL.is_dir() else Path(__file__).parent.parent
 
 SHIPPED_BANKS = ("cars-en", "cars-zh", "evalkit80", "evalkit80-zh", "sample")
 """What came: in a checkout other banks may lie there too, and they are its user's own."""
+
+_BATCHES = ".batches.json"
 
 Row = TypeVar("Row", bound=Bought)
 
@@ -121,6 +125,31 @@ def _read_bank(path: Path) -> jsonl.Found[Question]:
     if not found.rows and not found.faults:
         found.faults.append(Fault(str(path), "no questions"))
     return found
+
+
+def batch_file(ledger: Path) -> Path:
+    """Where it is noted which batches hold calls of a ledger."""
+    return ledger.with_name(f"{ledger.stem}{_BATCHES}")
+
+
+def _ledger_of(noted: Path) -> Path:
+    return noted.with_name(noted.name.removesuffix(_BATCHES) + ".jsonl")
+
+
+def bank_of(ledger: Path) -> str:
+    """The bank whose answers or reviews a ledger holds."""
+    return unquote(ledger.parent.name)  # what `file_stem` made of it
+
+
+def read_batches(ledger: Path) -> batches.Log:
+    """The batches of a ledger; raises BadFile where the file that names them is none."""
+    path = batch_file(ledger)
+    return batches.read(jsonl.text(path), str(path)) if path.exists() else batches.Log()
+
+
+def write_batches(ledger: Path, log: batches.Log) -> None:
+    """Note the batches of a ledger, whose lock must be held."""
+    write_whole(batch_file(ledger), log.text())
 
 
 class Workspace:
@@ -278,6 +307,16 @@ class Workspace:
         """The ledgers of a bank's reviews that lie in this workspace."""
         ledgers = self.ledgers("reviews", bank, Review)
         return [each for each in ledgers if each.path.is_relative_to(self.root)]
+
+    def batched(self, bank: str | None = None) -> "list[Ledger[Answer] | Ledger[Review]]":
+        """The ledgers with calls in batches, of one bank or of all."""
+        found: list[Ledger[Answer] | Ledger[Review]] = []
+        folder = "*" if bank is None else glob.escape(file_stem(bank))
+        for path in sorted(self.root.glob(f"answers/{folder}/*{_BATCHES}")):
+            found.append(Ledger(_ledger_of(path), Answer, self.told.append))
+        for path in sorted(self.root.glob(f"reviews/{folder}/*{_BATCHES}")):
+            found.append(Ledger(_ledger_of(path), Review, self.told.append))
+        return found
 
     def append(
         self,

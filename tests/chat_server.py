@@ -27,6 +27,7 @@ import struct
 import sys
 import threading
 import time
+import urllib.parse
 from collections import Counter
 from collections.abc import Callable
 from contextlib import contextmanager, suppress
@@ -70,6 +71,8 @@ CUT = {"drop": "close", "slow-drip": "silence"}  # half a reply, and then
 OTHER = {"429", "401", "404", "html", "redirect", "hang", "reset"}
 FAULTS = frozenset({*ERRORS, *SPOILT, *SHAPES, *CUT, *OTHER})
 
+PLACES = {"upload", "create", "created", "look", "list", "content"}  # "created": after it was
+ENDS = {"completed", "expired", "failed", "cancelled"}  # of a batch
 REFUSALS = ("unsupported_parameter", "unsupported_value")  # at all; any but the default
 DEFAULTS = {"presence_penalty": 0, "frequency_penalty": 0}  # 1 for every other parameter
 INSTEAD = {"max_tokens": " Use 'max_completion_tokens' instead."}
@@ -108,6 +111,12 @@ class Behaviour:
     refuses: dict[str, str] = field(default_factory=dict)  # parameter -> code, as in REFUSALS
     text: str | Callable[[dict], str] = echo  # of each choice; a function gets the parsed body
     context: int | None = None  # words
+    batches: bool = True  # whether it has files and batches at all
+    steps: list[str] = field(default_factory=lambda: ["completed"])  # a batch's, one a look
+    batch_done: int = 0  # calls done of a batch that expires or is cancelled
+    hangs: set[str] = field(default_factory=set)  # at which of PLACES nothing more is heard
+    no: str | None = None  # which of "upload" and "create" is refused: the quota is used up
+    why_failed: str = "Enqueued token limit reached."  # of a batch that ends as failed
 
 
 @dataclass(slots=True)
@@ -128,6 +137,7 @@ class Call:
     fault: str = ""
     model: str | None = None  # asked for, in the body or in Azure's path
     words: int = 0  # of all messages
+    content: bytes = field(default=b"", repr=False)  # of a file that is handed over
 
 
 @dataclass(slots=True)
@@ -155,6 +165,11 @@ class Counts:
     most_in_flight: int = 0
     first_call_at: float | None = None  # seconds since 1970
     last_call_at: float | None = None
+
+
+def plain(call):
+    """A call as JSON can hold it."""
+    return {name: value for name, value in asdict(call).items() if name != "content"}
 
 
 def said(message):
@@ -188,6 +203,11 @@ def http(status, body, headers="", content_type="application/json"):
         f"{headers}content-length: {len(body)}\r\n\r\n"
     )
     return head.encode() + body
+
+
+def shown(value):
+    """A value as a good reply."""
+    return Answer(http(200, json.dumps(value).encode()))
 
 
 def error(status, kind, code, message, headers="", param=None):
@@ -292,6 +312,11 @@ class Server:
         self.keep = keep
         self.counts = Counts()
         self.by_fault: Counter[str] = Counter()
+        self.paid: Counter[str] = Counter()  # by the messages as JSON: replies that were computed
+        self.files: dict[str, bytes] = {}
+        self.batches: dict[str, dict] = {}  # as they are shown
+        self.left: dict[str, list[str]] = {}  # the steps that a batch has before it
+        self.senders: dict[str, dict[str, str]] = {}  # the headers that a batch came with
         self.bucket = Bucket()
         self.open: set[Connection] = set()
         self.broken: list[BaseException] = []  # mistakes of the server or of a test's own text()
@@ -349,7 +374,9 @@ class Server:
         if path == "/stats":
             return Answer(http(200, json.dumps(self.stats()).encode())), 0.0
         if path == "/calls":
-            return Answer(http(200, json.dumps(list(map(asdict, self.calls))).encode())), 0.0
+            return Answer(http(200, json.dumps([plain(each) for each in self.calls]).encode())), 0.0
+        if self.behaviour.batches and re.match("/v1/(files|batches)", path):
+            return self.batch(call, path), 0.0
         if self.keep:
             self.calls.append(call)
         azure = DEPLOYMENT.fullmatch(path)
@@ -434,6 +461,127 @@ class Server:
                 if thrown < 0:
                     return fault
         return ""
+
+    # Files and batches, as OpenAI has them. What a batch computes is billed when it ends.
+
+    def batch(self, call, path):
+        """What is answered to a call about files and batches."""
+        if self.keep:
+            self.calls.append(call)
+        if refused := self.wrong_key(call):
+            call.fault = "key"
+            return refused
+        match call.method, *path.split("/")[2:]:
+            case "POST", "files":
+                return self.at("upload") or self.uploaded(call)
+            case "GET", "files", name, "content" if name in self.files:
+                wire = http(200, self.files[name], content_type="application/jsonl")
+                half = Answer(wire[: -len(self.files[name]) // 2], "silence")
+                return half if "content" in self.behaviour.hangs else Answer(wire)
+            case "POST", "batches":
+                return self.at("create") or self.created(call)
+            case "GET", "batches":
+                return self.at("list") or self.listed(call)
+            case "GET", "batches", name if name in self.batches:
+                return self.at("look") or self.looked_at(name)
+            case "POST", "batches", name, "cancel" if name in self.batches:
+                if self.batches[name]["status"] not in ENDS:
+                    self.ended(name, "cancelled")
+                return shown(self.batches[name])
+        return self.no_path(call)
+
+    def at(self, place):
+        """Nothing more, or a refusal, where that is the place for it."""
+        if place == self.behaviour.no:
+            return error(*ERRORS["quota"])
+        return Answer(b"", "silence") if place in self.behaviour.hangs else None
+
+    def uploaded(self, call):
+        """Take the file out of a form, as it was handed over."""
+        part = call.content.partition(b'name="file"')[2].partition(b"\r\n\r\n")[2]
+        name = f"file-{len(self.files) + 1}"
+        self.files[name] = part[: part.rindex(b"\r\n--")]
+        return shown({"id": name, "object": "file", "purpose": "batch"})
+
+    def created(self, call):
+        """Make a batch of a file; its lines are looked at when it ends."""
+        name, body = f"batch_{len(self.batches) + 1}", call.body
+        lines = self.files[body["input_file_id"]].splitlines()
+        self.batches[name] = {
+            "id": name,
+            "object": "batch",
+            "endpoint": body["endpoint"],
+            "input_file_id": body["input_file_id"],
+            "completion_window": body["completion_window"],
+            "status": "validating",
+            "output_file_id": None,
+            "error_file_id": None,
+            "created_at": int(time.time()),
+            "request_counts": {"total": len(lines), "completed": 0, "failed": 0},
+            "metadata": body.get("metadata"),
+            "errors": None,
+        }
+        self.left[name], self.senders[name] = list(self.behaviour.steps), call.headers
+        return self.at("created") or shown(self.batches[name])
+
+    def listed(self, call):
+        """The newest batches first, a page of them."""
+        query = dict(urllib.parse.parse_qsl(call.path.partition("?")[2]))
+        found = list(self.batches.values())[::-1]
+        ids = [each["id"] for each in found]
+        begin = ids.index(query["after"]) + 1 if "after" in query else 0
+        end = begin + int(query.get("limit", 20))
+        return shown({"object": "list", "data": found[begin:end], "has_more": end < len(found)})
+
+    def looked_at(self, name):
+        """A batch, one step further than when it was looked at before."""
+        if self.left[name] and self.batches[name]["status"] not in ENDS:
+            word = self.left[name].pop(0)
+            self.ended(name, word) if word in ENDS else self.batches[name].update(status=word)
+        return shown(self.batches[name])
+
+    def ended(self, name, word):
+        """Make the calls of a batch, or as many as were made before it ended otherwise."""
+        batch = self.batches[name]
+        batch["status"] = word
+        if word == "failed":
+            told = {"code": "token_limit_exceeded", "message": self.behaviour.why_failed}
+            batch["errors"] = {"object": "list", "data": [told]}
+            return
+        lines = [json.loads(each) for each in self.files[batch["input_file_id"]].splitlines()]
+        done = len(lines) if word == "completed" else self.behaviour.batch_done
+        found = {"output": [], "error": []}
+        for line in lines[:done]:
+            status, body = self.line(line, self.senders[name])
+            response = {"status_code": status, "request_id": "req_x", "body": body}
+            told = {"id": "batch_req_x", "custom_id": line["custom_id"], "response": response}
+            found["output" if status == 200 else "error"].append({**told, "error": None})
+        for line in lines[done:]:
+            told = {"code": f"batch_{word}", "message": f"This request was not executed: {word}."}
+            told = {"id": "batch_req_x", "custom_id": line["custom_id"], "error": told}
+            found["error"].append({**told, "response": None})
+        for kind, rows in found.items():
+            if rows:
+                batch[f"{kind}_file_id"] = f"{name}-{kind}"
+                text = "".join(json.dumps(row) + "\n" for row in rows)
+                self.files[f"{name}-{kind}"] = text.encode()
+        counts = {"completed": len(found["output"]), "failed": len(found["error"])}
+        batch["request_counts"] |= counts
+
+    def line(self, line, headers):
+        """Status and body of one call of a batch; what cannot be in one reply is an error 500."""
+        call = Call("POST", line["url"], headers, line["body"], time.monotonic(), 0)
+        call.model = line["body"]["model"]
+        gates = (self.unreadable, self.unknown_model, self.unsupported, self.too_long)
+        answer = next((refused for gate in gates if (refused := gate(call))), None)
+        if answer is None:
+            call.fault = self.fault_for(call)
+            answer = self.reply(call)
+        head, _, body = answer.wire.partition(b"\r\n\r\n")
+        try:
+            return int(head.split()[1]), json.loads(body)
+        except (ValueError, IndexError):
+            return 500, {"error": {"message": "nothing came of it", "type": BUSY}}
 
     # What is wrong with a call itself: an Answer, or None.
 
@@ -566,6 +714,7 @@ class Server:
     def computed(self, call):
         """A reply that a model has worked for, whatever then becomes of it."""
         fault, body = call.fault, call.body
+        self.paid[json.dumps(body["messages"])] += 1
         reply = self.completion(call)
         headers = f"x-request-id: req_{self.counts.calls}\r\n{self.rate_headers()}"
         then = CUT.get(fault, "")
@@ -677,7 +826,9 @@ class Connection(asyncio.Protocol):
         except ValueError:
             body = None
         body = body if isinstance(body, dict) else None
-        self.take(Call(method, path, headers, body, time.monotonic(), self.number), close)
+        call = Call(method, path, headers, body, time.monotonic(), self.number)
+        call.content = content if body is None else b""
+        self.take(call, close)
 
     def take(self, call, close):
         """Find the answer to a call and send it in its time."""

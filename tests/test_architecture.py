@@ -17,7 +17,7 @@ FLOORS = {
     6: {"questions", "report", "workspace", "runner", "providers", "evaluation", "until"},
     5: {"ledger", "formats", "stats", "catalog", "judge", "fleet", "classify"},
     4: {"prompts", "answer", "weights", "pace"},
-    3: {"checkpoint", "csvfile", "yamlfile", "keys", "parsers", "price", "skim"},
+    3: {"batches", "checkpoint", "csvfile", "yamlfile", "keys", "parsers", "price", "skim"},
     2: {"jsonl", "chat", "torchfile", "shards"},
     1: {"records", "errors", "escape", "columns", "surrogates", "said"},
 }

@@ -289,3 +289,30 @@ def test_a_process_of_its_own_ends_with_its_stdin():
             assert json.loads(ask(path="/stats", method="GET")[2])["by_fault"] == {"500": 1}
         process.stdin.close()
         assert process.wait(10) == 0
+
+
+def test_a_batch_is_made_of_a_file_and_goes_its_steps():
+    lines = [{"custom_id": f"c{n}", "url": CHAT, "body": body(f"Hi {n}")} for n in range(3)]
+    form = b'--x\r\ncontent-disposition: form-data; name="file"\r\n\r\n%s\r\n--x--\r\n'
+    form %= b"".join(json.dumps(line).encode() + b"\n" for line in lines)
+    steps = {"steps": ["in_progress", "expired"], "batch_done": 2, "by_text": {"Hi 1": "400"}}
+    with serving(Behaviour(**steps)) as server, client(server.port) as ask:
+
+        def get(path, sent=None, method="GET"):
+            return ask({} if sent is None else sent, f"/v1/{path}", method)[2]
+
+        url = f"http://127.0.0.1:{server.port}/v1/files"
+        file = json.load(urllib.request.urlopen(url, form))["id"]
+        wanted = {"input_file_id": file, "endpoint": CHAT, "completion_window": "24h"}
+        made = json.loads(get("batches", wanted | {"metadata": {"a": "b"}}, "POST"))
+        assert (made["status"], made["metadata"]) == ("validating", {"a": "b"})
+        assert [each["id"] for each in json.loads(get("batches"))["data"]] == [made["id"]]
+        seen = [json.loads(get(f"batches/{made['id']}")) for _ in range(3)]
+        assert [each["status"] for each in seen] == ["in_progress", "expired", "expired"]
+        assert seen[-1]["request_counts"] == {"total": 3, "completed": 1, "failed": 2}
+        (good,) = get(f"files/{seen[-1]['output_file_id']}/content").splitlines()
+        one, two = get(f"files/{seen[-1]['error_file_id']}/content").splitlines()
+        assert json.loads(good)["response"]["body"]["choices"][0]["message"]["content"]
+        assert json.loads(one)["response"]["status_code"] == 400
+        assert json.loads(two)["error"]["code"] == "batch_expired"
+        assert len(server.paid) == 1 and ask({}, "/v1/batches/none", "GET")[0] == 404

@@ -37,7 +37,7 @@ def test_every_step_of_the_first_screen_is_a_command_that_exists(evalkit):
     [
         (
             ["rport"],
-            "no verb 'rport'. Did you mean 'report'? There is: answer, chat, classify,",
+            "no verb 'rport'. Did you mean 'report'? There is: answer, batches, chat, classify,",
         ),
         (["report", "--bnak", "x"], "no option '--bnak'. Did you mean '--bank'?"),
         (["report", "--bank"], "option '--bank' requires an argument."),

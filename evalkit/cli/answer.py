@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from evalkit.cli import calls
+from evalkit.cli import calls, plans
 from evalkit.cli.shard import afterwards, on_a_shard, part_of
 from evalkit.cli.verb import (
     Everywhere,
@@ -24,7 +24,8 @@ from evalkit.errors import Missing, count
 if TYPE_CHECKING:
     from evalkit.answer import Settings
     from evalkit.catalog import Catalog, Model
-    from evalkit.cli.calls import Limits, Outcome, Plan, Way
+    from evalkit.cli.calls import Limits, Outcome, Way
+    from evalkit.cli.plans import Plan
     from evalkit.records import Answer, Question
     from evalkit.shards import Shard
     from evalkit.workspace import Workspace
@@ -87,6 +88,7 @@ class Wanted:
 @click.option("--show-prompt", is_flag=True, help="Print the first thing to be asked, and end.")
 @on_a_shard
 @calls.on_a_way
+@calls.in_batches
 @calls.on_limits
 @on_bought_rows
 @on_a_workspace
@@ -166,7 +168,7 @@ def plans_of(
 
     def planned() -> "list[Plan]":
         return [
-            calls.plan(model, ledgers[model.name], _asking(wanted, model), lambda _: (usual, 1.0))
+            plans.plan(model, ledgers[model.name], _asking(wanted, model), lambda _: (usual, 1.0))
             for model in wanted.models
         ]
 

@@ -5,26 +5,28 @@ Knows no question and no verb: what is asked and what becomes of a reply stands 
 
 import json
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from evalkit.cli.plans import Plan
+from evalkit.cli.plans import work as work_of
 from evalkit.cli.verb import Everywhere, note, print_json, say, show, tell
-from evalkit.errors import BadName, EvalkitError, Missing, Unknown
+from evalkit.errors import BadName, Missing, Unknown
 
 if TYPE_CHECKING:
     from evalkit.catalog import Catalog, Dtype, Model
-    from evalkit.chat import Provider, Reply, Request
-    from evalkit.ledger import Ledger, Writer
-    from evalkit.price import Estimate
-    from evalkit.runner import Run, Work
-    from evalkit.until import Until
+    from evalkit.chat import Request
+    from evalkit.runner import Run
     from evalkit.workspace import Workspace
+
+
+COLLECT = "the same command collects what is done"
 
 
 def finite(ctx: click.Context, option: click.Parameter, value: float | None) -> float | None:
@@ -72,6 +74,8 @@ class Limits:
     dry_run: bool = False
     yes: bool = False
     verbose: bool = False
+    batch: bool | None = None
+    """In batches; None: the verb makes none."""
 
     def after(self, dollars: float) -> "Limits":
         """What is left of them where so much has been spent."""
@@ -148,10 +152,21 @@ def on_limits(verb: Callable[..., None]) -> Callable[..., None]:
     @click.option("-v", "verbose", is_flag=True, help="Tell each failed call.")
     @wraps(verb)
     def command(**own: Any) -> None:
-        limits = Limits(**{name: own.pop(name) for name in Limits.__dataclass_fields__})
+        given = [name for name in Limits.__dataclass_fields__ if name in own]
+        limits = Limits(**{name: own.pop(name) for name in given})
         verb(limits=limits, **own)
 
     return command
+
+
+def in_batches(verb: Callable[..., None]) -> Callable[..., None]:
+    """Give a verb with `on_limits` below it the option to make its calls in batches."""
+    return click.option(
+        "--batch",
+        is_flag=True,
+        help="Hand the calls over in batches, at a lower price and within a day, and end; the same "
+        "command collects what is done. For services with a batch API, as OpenAI's.",
+    )(verb)
 
 
 @dataclass(frozen=True)
@@ -167,57 +182,6 @@ class Outcome:
     files: list[Path]
     next: str
     dollars: float = 0.0
-
-
-class Asked(Protocol):
-    """What one model is asked: `answer.Asking`, `judge.judging.Judging`."""
-
-    @property
-    def total(self) -> int:
-        """Rows that all of it takes."""
-        ...
-
-    def complete(self) -> list[Any]:
-        """The rows that are here."""
-        ...
-
-    def requests(self) -> "Iterator[Request]":
-        """What can be asked now."""
-        ...
-
-    def calls(self) -> "Iterator[tuple[Request, int]]":
-        """Every call that is owed."""
-        ...
-
-    def record(self, request: "Request", reply: "Reply", dollars: float | None) -> Any:
-        """The row that a reply becomes."""
-        ...
-
-    def take(self, row: Any) -> "Request | None":
-        """Count a row that is on disk; returns what follows from it."""
-        ...
-
-
-@dataclass
-class Plan:
-    """One model, what it is asked, and where its rows go."""
-
-    model: "Model"
-    asking: Asked
-    ledger: "Ledger[Any]"
-    estimate: "Estimate"
-    kept: int
-    """Rows that were complete when this began."""
-    calls: int
-    """Owed then."""
-    run: "Work | None" = field(default=None, repr=False)
-    until: "Until | None" = field(default=None, repr=False)
-    """`asking`, where it may end before all is asked."""
-
-    @property
-    def owed(self) -> int:
-        """Rows that are not complete now."""
-        return self.asking.total - len(self.asking.complete())
 
 
 def models_of(
@@ -283,26 +247,6 @@ def _model(catalog: "Catalog", spec: str, way: Way) -> "Model":
     return providers.prepared(model, catalog.templates, way.template)
 
 
-def plan(
-    model: "Model",
-    ledger: "Ledger[Any]",
-    asking_of: Callable[[list[Any]], Asked],
-    usual_of: Callable[[Any], tuple[float, float]],
-) -> Plan:
-    """What a model is asked, given the rows of all its ledgers, and what that takes.
-
-    `usual_of`: tokens of a reply, and the scale of a prompt, as `price.estimate` takes them.
-    """
-    from evalkit import price
-    from evalkit.ledger import as_one
-
-    asking = asking_of(as_one(ledger.parts(), type(ledger).skim))
-    cost = None if model.is_free else model.stanza.price
-    estimate = price.estimate(asking.calls(), cost, *usual_of(asking))
-    calls = sum(1 for _ in asking.calls())
-    return Plan(model, asking, ledger, estimate, len(asking.complete()), calls)
-
-
 def perform(
     plans: list[Plan], planned: Callable[[], list[Plan]], catalog: "Catalog", limits: Limits
 ) -> "tuple[list[Plan], Run, int]":
@@ -312,7 +256,7 @@ def perform(
     is written before every price, key and provider is known to be in order. Returns the plans as
     they ended, the run, and the exit code that a signal asks for.
     """
-    from evalkit.cli import running
+    from evalkit.cli import batching, running
     from evalkit.price import Budget
     from evalkit.runner import Run
 
@@ -328,7 +272,8 @@ def perform(
         plans = planned() if asked else plans
         for each in plans:
             if each.owed and each.model.name in writers:
-                each.run = _work(each, providers[each.model.name], writers[each.model.name])
+                each.run = work_of(each, providers[each.model.name], writers[each.model.name])
+        batching.settle([each for each in plans if each.run], writers, catalog)
         works = [each.run for each in plans if each.run]
         teller = running.Teller(verbose=limits.verbose)
         budget = Budget(limits.budget)
@@ -343,34 +288,18 @@ def perform(
         return plans, run, running.perform(run) if works else 0
 
 
-def _work(plan: Plan, providers: "tuple[Provider, ...]", writer: "Writer[Any]") -> "Work":
-    from evalkit.runner import Work
+def perform_in_batches(
+    plans: list[Plan], planned: Callable[[], list[Plan]], catalog: "Catalog", limits: Limits
+) -> "tuple[list[Plan], Run, int]":
+    """As `perform`, but what is owed is handed over in batches, and what they brought collected."""
+    from evalkit.cli import batching, running
+    from evalkit.price import Budget
 
-    def keep(request: "Request", reply: "Reply", dollars: float | None) -> "Request | None":
-        row = plan.asking.record(request, reply, dollars)
-        try:
-            writer.add(row)
-        except EvalkitError:
-            say("this reply was paid for and cannot be kept; here it is, as its row:")
-            click.echo(json.dumps(row.model_dump(mode="json", exclude_defaults=True)), err=True)
-            raise
-        following = plan.asking.take(row)
-        if plan.until and plan.run:
-            plan.run.owed = plan.calls - plan.until.spared
-        return following
-
-    work = Work(
-        name=plan.model.name,
-        providers=providers,
-        requests=plan.asking.requests(),
-        keep=keep,
-        owed=plan.calls,
-        price=plan.model.stanza.price,
-        free=plan.model.is_free,
+    teller = running.Teller(verbose=limits.verbose)
+    budget = Budget(limits.budget)
+    return batching.perform(
+        plans, planned, catalog, budget, teller, yes=limits.yes, deadline=limits.deadline
     )
-    if plan.until:
-        work.wanted, work.lost = plan.until.wanted, plan.until.lost
-    return work
 
 
 @dataclass(frozen=True)
@@ -399,14 +328,17 @@ def carry_out(
     """Say what is owed, ask it, and tell how it went."""
     from evalkit.cli import running
 
-    plans = job.planned()
+    way = perform_in_batches if limits.batch else perform
+    planned = _at_the_price_of_batches(job.planned) if limits.batch else job.planned
+    plans = planned()
     tell(workspace)
     job.preflight(plans)
+    _tell_batches(plans, limits)
     if limits.dry_run:
         note("nothing was sent.")
         seen = [job.counts(plan) for plan in plans]
-        return _outcome(job, plans, seen, 0, "dry run", job.following(0))
-    plans, run, signalled = perform(plans, job.planned, catalog, limits)
+        return _outcome(job, plans, seen, limits, 0, "dry run", job.following(0))
+    plans, run, signalled = way(plans, planned, catalog, limits)
     tell(workspace)
     owed = sum(plan.owed for plan in plans)
     running.tell_end(run, owed)
@@ -416,25 +348,58 @@ def carry_out(
     for warning in job.warnings(seen):
         say(warning)
     following = job.following(owed)
+    if limits.batch and (lines := _under_way(plans)):
+        following = COLLECT
+        for line in lines:
+            note(line)
     say(f"Next: {following}")
     status = "owed" if owed else "done"
     if run.stops or run.error or signalled:
         status = "stopped"
     code = running.exit_code(run, owed, signalled)
-    return _outcome(job, plans, seen, code, status, following)
+    return _outcome(job, plans, seen, limits, code, status, following)
+
+
+def _at_the_price_of_batches(planned: Callable[[], list[Plan]]) -> Callable[[], list[Plan]]:
+    from evalkit.cli import batching
+
+    return lambda: [batching.priced(plan) for plan in planned()]
+
+
+def _tell_batches(plans: list[Plan], limits: Limits) -> None:
+    """What is under way in batches, or what they would cost."""
+    from evalkit.cli import batching
+
+    if limits.batch:
+        for line in (*batching.manner(plans), *batching.under_way(plans)):
+            note(line)
+    elif limits.batch is not None and (hint := batching.hint(plans)):
+        note(hint)
+
+
+def _under_way(plans: list[Plan]) -> list[str]:
+    from evalkit.cli import batching
+
+    return batching.under_way(plans)
 
 
 def _outcome(
     job: Job,
     plans: list[Plan],
     seen: list[dict[str, Any]],
+    limits: Limits,
     code: int,
     status: str,
     following: str,
 ) -> Outcome:
     files = [plan.ledger.path for plan in plans if plan.ledger.path.exists()]
     spent = sum(plan.run.dollars for plan in plans if plan.run)
-    return Outcome(code, status, job.summary(seen), files, following, spent)
+    values = job.summary(seen)
+    if limits.batch:
+        from evalkit.cli import batching
+
+        values["batches"] = batching.open_batches(plans)
+    return Outcome(code, status, values, files, following, spent)
 
 
 def counts(plan: Plan) -> dict[str, Any]:

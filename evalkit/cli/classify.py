@@ -29,7 +29,8 @@ if TYPE_CHECKING:
 
     from evalkit.catalog import Catalog, Model
     from evalkit.classify import Posed, Texts
-    from evalkit.cli.calls import Limits, Outcome, Plan, Way
+    from evalkit.cli.calls import Limits, Outcome, Way
+    from evalkit.cli.plans import Plan
     from evalkit.prompts import ClassifyPrompt
     from evalkit.records import Question
     from evalkit.report.evidence import Evidence

@@ -25,6 +25,7 @@ from evalkit.errors import BadPath, reason
 
 if TYPE_CHECKING:
     from evalkit.catalog import Model
+    from evalkit.cli.plans import Plan
 
 BASELINE = "sample-thorough"
 NEXT = (
@@ -104,6 +105,6 @@ def _recorded(folder: Path) -> "list[Model]":
     return found
 
 
-def _done(plans: list[calls.Plan]) -> str:
+def _done(plans: "list[Plan]") -> str:
     done, total = sum(p.asking.total - p.owed for p in plans), sum(p.asking.total for p in plans)
     return f"{done}/{total}"

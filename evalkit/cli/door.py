@@ -9,6 +9,7 @@ import click
 
 from evalkit import __version__
 from evalkit.cli.answer import answer
+from evalkit.cli.batches import batches
 from evalkit.cli.chat import chat
 from evalkit.cli.classify import classify
 from evalkit.cli.compare import compare
@@ -35,7 +36,7 @@ evalkit {version}: a strong model as the judge between chatbots, with error bars
 
   questions  80 of our own; check, generate, ...    models  whom it can ask; does it fit
   answer     ask chatbots; chat  with one of them   import  other tools' data; export  to them
-  judge      compare answers; price first, resumes  run     all of it from one file
+  judge      compare answers; price first, resumes  run     all from one file; batches  what is sent
   report     tables, charts, one page               compare two models; classify texts with labels
   vote       you judge, blind: is the judge right?  weights base + delta = checkpoint
 Files lie in the current folder, or where -C says. evalkit VERB --help: what a verb takes."""
@@ -55,8 +56,8 @@ def verbs(ctx: click.Context) -> None:
 
 
 for each in (
-    answer, chat, classify, compare, demo, export, import_, judge, models, questions, report, run_,
-    vote, weights,
+    answer, batches, chat, classify, compare, demo, export, import_, judge, models, questions,
+    report, run_, vote, weights,
 ):  # fmt: skip
     verbs.add_command(each)
 

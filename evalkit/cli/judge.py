@@ -8,6 +8,7 @@ import click
 from click.core import ParameterSource
 
 from evalkit.cli import calls
+from evalkit.cli.plans import plan as plan_of
 from evalkit.cli.preflight import preflight, said
 from evalkit.cli.shard import afterwards, on_a_shard
 from evalkit.cli.shown import CANARIES, Shown, Wanted, shown_of
@@ -28,7 +29,8 @@ from evalkit.errors import Missing, count
 
 if TYPE_CHECKING:
     from evalkit.catalog import Catalog, Model
-    from evalkit.cli.calls import Limits, Outcome, Plan, Way
+    from evalkit.cli.calls import Limits, Outcome, Way
+    from evalkit.cli.plans import Plan
     from evalkit.judge.judging import Judging
     from evalkit.records import Answer, Question, Review
     from evalkit.until import Until
@@ -110,6 +112,7 @@ if TYPE_CHECKING:
 @click.option("--show-prompt", is_flag=True, help="Print the first thing to be asked, and end.")
 @on_a_shard
 @calls.on_a_way
+@calls.in_batches
 @calls.on_limits
 @on_bought_rows
 @on_a_workspace
@@ -141,11 +144,7 @@ def judge(
     if reparse:
         _reparse(given, workspace, bank)
         return
-    for name in ("alpha", "tie_zone"):
-        if not asked["until"] and ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE:
-            raise click.UsageError(f"--{name.replace('_', '-')} goes with --until")
-    if asked["until"] and asked["shard"]:
-        raise click.UsageError("--until must see every review, and --shard makes a part of them")
+    _check_until(ctx, asked, limits)
     catalog = open_catalog(workspace)
     if not names:
         raise Missing("who judges? Give --judge NAME, as in --judge gpt-4. See: evalkit models")
@@ -163,6 +162,19 @@ def judge(
     if given.as_json:
         print_json("judge", ended.values, ended.files, ended.next, ended.status)
     ctx.exit(ended.code)
+
+
+def _check_until(ctx: click.Context, asked: dict[str, Any], limits: "Limits") -> None:
+    """Refuse what does not go with an early end, and what goes with nothing else."""
+    for name in ("alpha", "tie_zone"):
+        if not asked["until"] and ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE:
+            raise click.UsageError(f"--{name.replace('_', '-')} goes with --until")
+    if asked["until"] and asked["shard"]:
+        raise click.UsageError("--until must see every review, and --shard makes a part of them")
+    if asked["until"] and limits.batch:
+        raise click.UsageError(
+            "--until looks after every reply, and a batch brings all at once: leave one of them out"
+        )
 
 
 def ask(
@@ -197,10 +209,10 @@ def plans_of(workspace: "Workspace", wanted: Wanted, shown: "Shown") -> "Callabl
     def planned() -> "list[Plan]":
         from evalkit.until import Until
 
-        plans = []
+        plans: list[Plan] = []
         for model in wanted.judges:
             asking = _asking(wanted, shown, model)
-            plan = calls.plan(model, ledgers[model.name], asking, lambda each: each.usual())
+            plan = plan_of(model, ledgers[model.name], asking, lambda each: each.usual())
             plan.until = plan.asking if isinstance(plan.asking, Until) else None
             plans.append(plan)
         return plans

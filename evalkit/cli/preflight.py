@@ -8,7 +8,7 @@ from evalkit.errors import Missing, Unknown, count
 
 if TYPE_CHECKING:
     from evalkit.catalog import Catalog, Model
-    from evalkit.cli.calls import Plan
+    from evalkit.cli.plans import Plan
     from evalkit.cli.shown import Shown, Wanted
     from evalkit.judge.showings import Pair
     from evalkit.until import News

@@ -9,7 +9,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -222,15 +222,23 @@ def opened(asked: Sequence[Provider], manner: Manner) -> Iterator[Callable[[Run]
 
     Yields what makes all calls of a run and returns as `perform` does.
     """
+    with looped(asked) as within:
+        yield lambda run: within(made(run, manner))
+
+
+@contextmanager
+def looped(asked: Sequence[Provider]) -> Iterator[Callable[[Coroutine[Any, Any, Any]], Any]]:
+    """A loop for all that is done over some providers, which are closed at its end."""
     with asyncio.Runner() as runner:
         try:
-            yield lambda run: runner.run(_made(run, manner))
+            yield runner.run
         finally:
             for provider in asked:
                 runner.run(provider.close())
 
 
-async def _made(run: Run, manner: Manner) -> int:
+async def made(run: Run, manner: Manner) -> int:
+    """Make all calls of a run; returns as `perform` does."""
     caught: list[int] = []
 
     def take(number: int) -> None:

@@ -15,6 +15,7 @@ from pathlib import Path
 from pkgutil import iter_modules
 from typing import Any, Protocol, cast
 
+from evalkit.batches import Service
 from evalkit.catalog import Model
 from evalkit.chat import Provider
 from evalkit.errors import Unknown
@@ -55,6 +56,12 @@ def speech(model: Model) -> Any:
     """
     speech_of = _offered(model, "speech")
     return speech_of(model) if speech_of else None
+
+
+def batches(model: Model, provider: Provider) -> Service | None:
+    """How the calls to a model are made in batches; None where they are not, as far as we know."""
+    offered = _offered(model, "Batches") if model.stanza.batch else None
+    return cast(Service, offered(provider)) if offered else None
 
 
 def _offered(model: Model, what: str) -> Any:

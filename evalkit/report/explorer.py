@@ -304,6 +304,7 @@ def _bought(row: Bought) -> dict[str, Any]:
         "tokens": row.usage and row.usage.output,
         "dollars": row.dollars,
         "time": row.time,
+        "batch": row.batch and visible(row.batch),
     }
     return _said(told)
 

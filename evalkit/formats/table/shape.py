@@ -148,6 +148,7 @@ _BOUGHT = (
     Column("refusal", "refusal", "text", "what was said instead, where the service tells it"),
     Column("sampling", "sampling", "object", "the parameters that were sent"),
     Column("template", "template", "text", "hash of the chat template"),
+    Column("batch", "batch", "text", "the batch that the call was made in"),
 )
 _EXTRA = Column("extra", "extra", "object", "what another tool's row held besides")
 _MODELS = Column("models", "shown", "texts", "the two models, first place first", "model")

@@ -35,16 +35,16 @@ class Provider:
         if model.url is None:
             way = f"set {stanza.url_env}" if stanza.url_env else "it needs a `url`"
             raise Missing(f"no address for '{model.name}': {way}")
-        self._id = model.id
+        self.id = model.id
         self._keys = keys
         self._stanza = stanza
         self._url = address(model)
-        self._host = urlsplit(model.url).netloc
+        self.host = urlsplit(model.url).netloc
         self._key = (
             keys.get(stanza.key_env, stanza.service or model.name) if stanza.key_env else None
         )
         self._proxy = _proxy(self._url)
-        self._dialect = bodies.Dialect(stanza.max_tokens_name)
+        self.dialect = bodies.Dialect(stanza.max_tokens_name)
         self._session: aiohttp.ClientSession | None = None
         self.at_once: int | None = None
         self.notes: tuple[str, ...] = ()
@@ -55,7 +55,7 @@ class Provider:
     ) -> Reply | Failure:
         """Make one call, and one more for each parameter that the model turns out to refuse."""
         while True:
-            dialect = self._dialect
+            dialect = self.dialect
             sent = dialect.parameters(request)
             found = await self._sent(request, dialect, hear)
             if isinstance(found, Reply):
@@ -65,41 +65,87 @@ class Provider:
             names = [*sent, bodies.FORMAT] if request.schema is not None else [*sent]
             spoken = found.dialect(names, dialect)
             if spoken is None:
-                key = tail(self._key) if self._key else None
-                return self._scrubbed(found.failure(self._host, self._url, self._id, key))
-            if self._dialect == dialect:  # else another call has learnt it meanwhile
-                self._dialect = spoken
+                return self.refused(found)
+            if self.dialect == dialect:  # else another call has learnt it meanwhile
+                self.dialect = spoken
 
     async def models(self) -> list[str] | Failure:
         """The ids that the server lists."""
-        base = self._url.partition("?")[0].removesuffix(f"/{PATH}")
+        text = await self.asked("GET", "models", "list of models")
+        if isinstance(text, Failure):
+            return text
         try:
-            async with self._open().get(f"{base}/models", **self._how()) as response:
-                text = await _text(response)
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            return self._scrubbed(_broken(error, self._host))
-        if response.status != 200:
-            key = tail(self._key) if self._key else None
-            where = f"{base}/models"
-            if response.status in (404, 405):
-                said = f"{self._host} has no list of models at {where} ({response.status})"
-                return self._scrubbed(Failure(Kind.REJECTED, said))
-            refusal = Refusal(response.status, self._keys.scrub(text))
-            return self._scrubbed(refusal.failure(self._host, where, self._id, key))
-        try:
-            return [self._keys.scrub(str(each["id"])) for each in json.loads(text)["data"]]
+            return [self.scrub(str(each["id"])) for each in json.loads(text)["data"]]
         except (ValueError, TypeError, KeyError):
-            return self._bad("no list of models", text)
+            return self.bad("no list of models", text)
+
+    async def asked(self, method: str, path: str, what: str, **sent: Any) -> str | Failure:
+        """What the service says at a path beside the chat; `what`: what is wanted there."""
+        said = bytearray()
+
+        def take(piece: bytes) -> None:
+            said.extend(piece)
+            if len(said) > LONGEST_REPLY:
+                raise aiohttp.ClientPayloadError(f"more than {LONGEST_REPLY // 1_000_000} MB")
+
+        failure = await self.heard(method, path, what, take, **sent)
+        return failure or said.decode("utf-8", "surrogateescape")
+
+    async def heard(
+        self, method: str, path: str, what: str, take: Callable[[bytes], None], **sent: Any
+    ) -> Failure | None:
+        """As `asked`, but `take` gets a good reply piece by piece, however long it is."""
+        where = f"{self._url.partition('?')[0].removesuffix(f'/{PATH}')}/{path}"
+        try:
+            async with self._open().request(method, where, **self._how(), **sent) as response:
+                if response.status in (200, 201):
+                    async for piece in response.content.iter_any():
+                        take(piece)
+                    return None
+                text = self.scrub(await _text(response))
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            return self._scrubbed(_broken(error, self.host))
+        if response.status in (404, 405):
+            said = f"{self.host} has no {what} at {where} ({response.status})"
+            return self._scrubbed(Failure(Kind.REJECTED, said))
+        headers = {name.lower(): value for name, value in response.headers.items()}
+        wait = limits.retry_after(headers, datetime.now(UTC))
+        return self.refused(Refusal(response.status, text, wait), where)
 
     async def close(self) -> None:
         """Let go of the connections."""
         if self._session is not None:
             await self._session.close()
 
+    def refused(self, refusal: Refusal, where: str | None = None) -> Failure:
+        """Why there is no reply."""
+        key = tail(self._key) if self._key else None
+        return self._scrubbed(refusal.failure(self.host, where or self._url, self.id, key))
+
+    def bad(self, why: str, text: str) -> Failure:
+        """A reply that is none."""
+        began = f": {shortened(self.scrub(text))}" if text.strip() else ""
+        return self._scrubbed(Failure(Kind.BAD_REPLY, f"{self.host}: {why}{began}", billed=True))
+
+    def scrub(self, text: str) -> str:
+        """`text` without any key."""
+        return self._keys.scrub(text)
+
+    def clean(self, reply: Reply) -> Reply:
+        """A reply without any key."""
+        return replace(
+            reply,
+            text=self.scrub(reply.text),
+            reasoning=self._clean(reply.reasoning),
+            refusal=self._clean(reply.refusal),
+            served=self._clean(reply.served),
+            finish_reason=self._clean(reply.finish_reason),
+        )
+
     async def _sent(
         self, request: Request, dialect: bodies.Dialect, hear: Callable[[str], None]
     ) -> Reply | Failure | Refusal:
-        body = bodies.body(self._id, request, dialect, stream=self._stanza.stream)
+        body = bodies.body(self.id, request, dialect, stream=self._stanza.stream)
         begun = time.monotonic()
         try:
             data = json.dumps(body).encode()
@@ -110,36 +156,31 @@ class Provider:
                     async for event in _events(response):
                         events.append(event)
                         if hear is not unheard:
-                            hear(self._keys.scrub(bodies.piece(event)))
+                            hear(self.scrub(bodies.piece(event)))
                     found = bodies.joined(events)
                 else:
                     text = await _text(response)
         except bodies.NoReply as error:
-            return self._bad(str(error), "")
+            return self.bad(str(error), "")
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            return self._scrubbed(_broken(error, self._host))
+            return self._scrubbed(_broken(error, self.host))
         now = datetime.now(UTC)
         headers = {name.lower(): value for name, value in response.headers.items()}
         room = limits.headroom(headers, now)
         if response.status != 200:
-            text = self._keys.scrub(text)  # before it is shortened, which could cut a key in two
+            text = self.scrub(text)  # before it is shortened, which could cut a key in two
             return Refusal(response.status, text, limits.retry_after(headers, now), room)
         try:
             reply = bodies.reply(json.loads(text) if found is None else found)
         except bodies.NoReply as error:
-            return self._bad(str(error), text)
+            return self.bad(str(error), text)
         except (ValueError, RecursionError):
-            return self._bad("not JSON", text)
-        said = self._keys.scrub(reply.text)
+            return self.bad("not JSON", text)
+        reply = self.clean(reply)
         if found is None:
-            hear(said)
+            hear(reply.text)
         return replace(
             reply,
-            text=said,
-            reasoning=self._clean(reply.reasoning),
-            refusal=self._clean(reply.refusal),
-            served=self._clean(reply.served),
-            finish_reason=self._clean(reply.finish_reason),
             headroom=room,
             latency=round(time.monotonic() - begun, 4),
             time=now.isoformat(timespec="seconds"),
@@ -171,14 +212,10 @@ class Provider:
         return {"allow_redirects": False, "proxy": self._proxy}
 
     def _clean(self, text: str | None) -> str | None:
-        return None if text is None else self._keys.scrub(text)
-
-    def _bad(self, why: str, text: str) -> Failure:
-        began = f": {shortened(self._keys.scrub(text))}" if text.strip() else ""
-        return self._scrubbed(Failure(Kind.BAD_REPLY, f"{self._host}: {why}{began}", billed=True))
+        return None if text is None else self.scrub(text)
 
     def _scrubbed(self, failure: Failure) -> Failure:
-        return replace(failure, said=self._keys.scrub(failure.said))
+        return replace(failure, said=self.scrub(failure.said))
 
 
 def address(model: Model) -> str:

@@ -456,7 +456,7 @@
   function saw(question, review, prompt) {
     const facts = [[say("model"), review.served], ...Object.entries(review.sampling ?? {}),
       [say("how it was read"), review.rung], ["finish_reason", review.finish_reason],
-      [say("dollars"), review.dollars], [say("time"), review.time],
+      [say("dollars"), review.dollars], [say("time"), review.time], ["batch", review.batch],
       [say("hash of the request"), review.asked], [say("hash of the prompt"), review.prompt_hash],
       [say("characters cut"), review.cut]];
     const told = review.prompt_hash && question.told[prompt];
