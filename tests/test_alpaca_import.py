@@ -6,6 +6,9 @@ import json
 import pytest
 from conftest import published
 
+from evalkit.cli.report import found_in
+from evalkit.workspace import Workspace
+
 MODEL, REFERENCE, ANNOTATOR = "open", "gpt4", "weighted"
 
 
@@ -203,7 +206,8 @@ def test_what_no_tool_is_known_of_has_to_be_named(evalkit, tmp_path):
 def test_the_published_leaderboard(evalkit, tmp_path):
     folder = published("alpaca_eval")
     assert evalkit("import", folder).code == 0
-    found = json.loads(evalkit("report", "--json").out)
+    made = found_in(Workspace(tmp_path), "alpaca-eval", None, None)
+    found = made.results.model_dump(mode="json")
     pairs = {pair["b"]: pair for pair in found["pairs"]}
     with (folder / "leaderboard.csv").open() as file:
         board = list(csv.DictReader(file))

@@ -3,6 +3,7 @@
 import json
 import re
 import shlex
+from concurrent.futures import ThreadPoolExecutor
 from html import unescape
 from pathlib import Path
 
@@ -27,10 +28,14 @@ def written(name="mine"):
 
 
 @pytest.fixture
-def evalkit(tmp_path, monkeypatch):
-    """A command line as a process of its own: the browser's loop runs in this one."""
-    monkeypatch.chdir(tmp_path)
-    return lambda *args: spawn(*args, cwd=tmp_path)
+def evalkit(evalkit):
+    """Run a command line in a thread of its own: the browser's loop runs in this one."""
+
+    def command(*args):
+        with ThreadPoolExecutor(1) as thread:
+            return thread.submit(evalkit, *args).result()
+
+    return command
 
 
 @pytest.fixture
@@ -198,8 +203,13 @@ def test_the_file_has_the_numbers_that_json_prints(evalkit, mine):
     assert found["confusion"][0]["texts"] == [[9, 1, 0], [0, 10, 0]]
 
 
-def test_it_opens_the_page(evalkit, mine, monkeypatch):
+def test_it_opens_the_page(mine, monkeypatch):
     folder = mine()
+    monkeypatch.chdir(folder)
+
+    def evalkit(*args):  # a process: which browser there is, is looked up once in each
+        return spawn(*args, cwd=folder)
+
     (folder / "browser").write_text(f'#!/bin/sh\necho "$1" >> {folder}/seen\n')
     (folder / "browser").chmod(0o755)
     monkeypatch.setenv("BROWSER", f"{folder}/browser %s")

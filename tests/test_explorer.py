@@ -58,12 +58,18 @@ def made(redacted=False):
     return replace(found, redacted=redacted)
 
 
+@cache
+def written(redacted=False):
+    """The page of it, which no test changes."""
+    return page(made(redacted))
+
+
 @pytest.fixture
 def opened(show):
     """Open the page at an address of its explorer."""
 
     def at(hash_="", **more):
-        tab = show(page(made(**more)))
+        tab = show(written(**more))
         if hash_:
             tab.evaluate("hash => { location.hash = hash }", hash_)
         tab.wait_for_selector("#explorer.ready .reading h3, #explorer.ready .reading p")
@@ -346,7 +352,7 @@ def test_no_serious_fault_of_access(opened):
 
 
 def test_a_redacted_page_holds_no_word_of_questions_answers_and_reviews(opened):
-    whole, redacted = page(made()), page(made(redacted=True))
+    whole, redacted = written(), written(redacted=True)
     words = ("What is q1", "An answer of", "I would rather", "the reference")
     assert all(text in whole and text not in redacted for text in words)
     assert short_hash(("What is q1?",)) in redacted
@@ -541,7 +547,7 @@ def test_html_in_an_answer_is_shown_as_it_was_written():
 
 
 def test_large_data_are_packed_and_read_the_same(show, monkeypatch):
-    plain = show(page(made()))
+    plain = show(written())
     plain.wait_for_selector(".ready .reading h3")
     cards = plain.inner_text("#explorer")
     monkeypatch.setattr(explorer, "PACKED_FROM", 10)

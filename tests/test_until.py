@@ -12,7 +12,9 @@ from chat_server import Behaviour, serving
 from conftest import answer, question, write_lines
 from test_judging import says, seen
 
+from evalkit.cli.report import found_in
 from evalkit.records import place
+from evalkit.workspace import Workspace
 
 MODELS = ("base", "good", "even")
 
@@ -67,6 +69,11 @@ def report(evalkit):
     return json.loads(ran.out)
 
 
+def numbers(folder):
+    """What the page of the bank would tell, without the page."""
+    return found_in(Workspace(folder), "mine", "base", None).results
+
+
 def test_a_pair_that_is_decided_is_asked_no_more_and_the_page_says_the_same(
     until, evalkit, tmp_path
 ):
@@ -101,14 +108,14 @@ def test_a_pair_that_is_decided_is_asked_no_more_and_the_page_says_the_same(
     assert values["owed"] == 0 and values["saved"] > 50
 
 
-def test_calls_beyond_the_stop_are_kept_and_change_no_decision(until, evalkit, tmp_path):
+def test_calls_beyond_the_stop_are_kept_and_change_no_decision(until, tmp_path):
     bank(tmp_path, models=("base", "good"))
     with serving(Behaviour(text=strengths(base=5, good=8), latency=(0.05, 0.05))) as server:
         ran = until(server, "--concurrency", 16, "--orders", "coin")
     assert ran.code == 0
     rows = rows_of(tmp_path)
-    (found,) = report(evalkit)["decisions"]
-    assert found["decision"] == "b" and found["after"] == 7
+    (found,) = numbers(tmp_path).decisions
+    assert found.decision == "b" and found.after == 7
     assert 7 < len(rows) <= 7 + 16
     assert f"{len(rows) - 7} beyond the stop" in ran.out
     assert len(rows) == ran_done(ran)
@@ -119,9 +126,9 @@ def ran_done(ran):
 
 
 @pytest.mark.parametrize("orders", ["plan", "both", "coin"])
-def test_a_run_in_pieces_decides_as_one_in_one_piece(until, evalkit, tmp_path, orders):
+def test_a_run_in_pieces_decides_as_one_in_one_piece(until, tmp_path, orders):
     """Cut by a budget of calls: each piece ends after some replies; what follows is the same."""
-    bank(tmp_path)
+    bank(tmp_path, 40)
     judge = strengths(base=5, good=5, even=5)
 
     def weak(body):
@@ -134,7 +141,8 @@ def test_a_run_in_pieces_decides_as_one_in_one_piece(until, evalkit, tmp_path, o
     with serving(Behaviour(text=weak)) as server:
         whole = until(server, "--concurrency", 1, "--orders", orders)
     assert whole.code == 0
-    one = report(evalkit)["decisions"]
+    one = numbers(tmp_path).decisions
+    assert any(each.decision for each in one)
     ledger = tmp_path / "reviews" / "mine" / "j.pair-scores.jsonl"
     rows = ledger.read_text().splitlines(keepends=True)
     cut = random.Random(3).sample(rows, len(rows) // 2)
@@ -142,13 +150,13 @@ def test_a_run_in_pieces_decides_as_one_in_one_piece(until, evalkit, tmp_path, o
     with serving(Behaviour(text=weak)) as server:
         rest = until(server, "--concurrency", 3, "--orders", orders)
     assert rest.code == 0
-    other = report(evalkit)["decisions"]
-    assert [(d["b"], d["decision"], d["after"]) for d in one if d["decision"]] == [
-        (d["b"], d["decision"], d["after"]) for d in other if d["decision"]
+    other = numbers(tmp_path).decisions
+    assert [(d.b, d.decision, d.after) for d in one if d.decision] == [
+        (d.b, d.decision, d.after) for d in other if d.decision
     ]
 
 
-def test_the_best_of_three_is_found_and_what_is_left_is_not_asked(until, evalkit, tmp_path):
+def test_the_best_of_three_is_found_and_what_is_left_is_not_asked(until, tmp_path):
     bank(tmp_path)
     with serving(Behaviour(text=strengths(base=3, good=8, even=5))) as server:
         ran = until(server, "--pairs", "all", "--concurrency", 1, what="best")
@@ -156,8 +164,8 @@ def test_the_best_of_three_is_found_and_what_is_left_is_not_asked(until, evalkit
     assert any("good is the best: certain after" in line for line in ran.lines)
     assert any("base is not the best: certain after" in line for line in ran.lines)
     assert len(rows_of(tmp_path)) < 60
-    (race,) = report(evalkit)["races"]
-    assert race["left"] == ["good"]
+    (race,) = numbers(tmp_path).races
+    assert race.left == ["good"]
 
 
 def test_where_the_best_is_not_known_the_contenders_are_told(until, tmp_path):
@@ -169,16 +177,16 @@ def test_where_the_best_is_not_known_the_contenders_are_told(until, tmp_path):
     assert any("base is not the best: certain after" in line for line in ran.lines)
 
 
-def test_ties_by_rule_count_for_the_decision(until, evalkit, tmp_path):
+def test_ties_by_rule_count_for_the_decision(until, tmp_path):
     first = sorted((f"q{n}" for n in range(60)), key=place)[:20]
     bank(tmp_path, models=("base", "good"), same=first)
     with serving(Behaviour(text=strengths(base=5, good=8))) as server:
         ran = until(server, "--concurrency", 1, "--orders", "coin", "--tie-zone", 0)
     assert ran.code == 0
-    (found,) = report(evalkit)["decisions"]
-    assert found["decision"] == "b" and found["after"] > 20
+    (found,) = numbers(tmp_path).decisions
+    assert found.decision == "b" and found.after > 20
     assert {row["question"] for row in rows_of(tmp_path)}.isdisjoint(first)
-    assert f"certain after {found['after']} questions" in ran.err
+    assert f"certain after {found.after} questions" in ran.err
 
 
 def test_a_reply_that_is_read_at_the_second_try_decides_then(until, tmp_path):
