@@ -20,6 +20,7 @@ from evalkit.cli.verb import (
     print_json,
     say,
     tell,
+    uncollected,
 )
 from evalkit.errors import BadFile, BadPath, Fault, Missing, reason
 from evalkit.escape import visible
@@ -152,23 +153,20 @@ def found_in(
     `catalog`: where the page's table of models has its facts from.
     """
     from evalkit.records import Answer, Review
-
-    questions = filed(workspace, bank, workspace.questions(bank), category_default)
-    answers = workspace.skimmed("answers", bank, Answer)
-    reviews = workspace.skimmed("reviews", bank, Review)
-
     from evalkit.report.results import evidence
 
-    return evidence(
-        bank,
-        questions,
-        answers,
-        reviews,
-        baseline,
-        prompts=judge_prompts(workspace),
-        stanzas=catalog.stanzas if catalog else {},
-        sample=workspace.is_shipped(bank) and bank == SAMPLE,
-    )
+    questions = filed(workspace, bank, workspace.questions(bank), category_default)
+    with uncollected():
+        return evidence(
+            bank,
+            questions,
+            workspace.skimmed("answers", bank, Answer),
+            workspace.skimmed("reviews", bank, Review),
+            baseline,
+            prompts=judge_prompts(workspace),
+            stanzas=catalog.stanzas if catalog else {},
+            sample=workspace.is_shipped(bank) and bank == SAMPLE,
+        )
 
 
 def with_words(workspace: "Workspace", found: "Evidence") -> "Evidence":

@@ -26,7 +26,7 @@ AGAIN_AT_LEAST = 30  # fewer do not tell whether a judge says the same again
 _PARTS = {"second order": (SECOND_ORDER, SECOND_ORDER_AT_LEAST), "again": (AGAIN, AGAIN_AT_LEAST)}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Showing:
     """One thing that a judge is shown, to be scored."""
 

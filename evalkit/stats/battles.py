@@ -6,6 +6,7 @@ each alone, or from a rule, where both gave the same answer and no judge was ask
 the order only as the column `order`, which is there to measure what the order did.
 """
 
+import weakref
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import combinations
@@ -48,12 +49,17 @@ def battles(
     """
     rows: list[tuple[object, ...]] = []
     grades: dict[Key, dict[str, Review]] = defaultdict(dict)
+    sides: dict[tuple[str, ...], tuple[str, str] | None] = {}
     for review in reviews:
         if review.canary is not None or review.question not in categories:
             continue
-        if len(set(review.shown)) == len(review.shown) == 2:
-            rows.append(_battle(review, categories[review.question], baseline))
-        elif len(review.shown) == 1:
+        shown = review.shown
+        if shown not in sides:
+            both = len(set(shown)) == len(shown) == 2
+            sides[shown] = _sides(shown[0], shown[1], baseline) if both else None
+        if pair := sides[shown]:
+            rows.append(_battle(review, categories[review.question], pair))
+        elif len(shown) == 1:
             key = (review.judge, review.prompt, review.question, str(review.sample))
             grades[key][review.shown[0]] = review
     rows += _graded(grades, categories, baseline)
@@ -68,7 +74,24 @@ def by_question(battles: pd.DataFrame) -> pd.DataFrame:
     Samples in one order are averaged first, then the two orders, so that an order which was asked
     more often weighs no more. `orders` says in how many orders (1 or 2) the question could be
     read, `order` in which one where it is one. Questions without a verdict are left out.
+
+    Every statistic begins with it, so that of the last table is held: battles are never changed.
     """
+    if _last is None or _last[0]() is not battles:
+        _hold(battles)
+    assert _last is not None
+    return _last[1].copy()
+
+
+_last: tuple["weakref.ref[pd.DataFrame]", pd.DataFrame] | None = None
+
+
+def _hold(battles: pd.DataFrame) -> None:
+    global _last
+    _last = weakref.ref(battles), _averaged(battles)
+
+
+def _averaged(battles: pd.DataFrame) -> pd.DataFrame:
     question = [*PAIR, "category", "question"]
     values = ["score_a", "score_b", "outcome"]
     readable = battles.dropna(subset=["outcome"])
@@ -92,9 +115,9 @@ def _sides(one: str, other: str, baseline: str | None) -> tuple[str, str]:
     return (one, other) if one_is_a else (other, one)
 
 
-def _battle(review: Review, category: str, baseline: str | None) -> tuple[object, ...]:
-    first, second = review.shown
-    a, b = _sides(first, second, baseline)
+def _battle(review: Review, category: str, pair: tuple[str, str]) -> tuple[object, ...]:
+    a, b = pair
+    first = review.shown[0]
     scores = review.scores if first == a or not review.scores else review.scores[::-1]
     order = (A_FIRST if first == a else B_FIRST) if review.order_known else UNKNOWN
     where = (review.judge, review.prompt, a, b, category, review.question, order)

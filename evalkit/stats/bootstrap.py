@@ -12,7 +12,7 @@ from scipy.special import ndtr, ndtri
 from evalkit.stats.intervals import LEVEL, NO_SPREAD, Estimate, Floats
 
 RESAMPLES = 2000
-MOST = 10_000
+MOST = 2000
 """Questions that are drawn, or left out, one by one; of more, so many groups of them are."""
 AT_ONCE = 10_000_000
 """Weights that are held at once."""
