@@ -167,7 +167,12 @@ def a_node_is_killed_half_way_and_no_row_is_lost(evalkit, folder, tiny, there):
 def a_broken_checkpoint_is_one_line_that_names_the_node(evalkit, folder, tiny, there):
     broken = shutil.copytree(tiny, folder / "broken")
     (broken / "model.safetensors").unlink()
+    known = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    handlers, environment = list(map(signal.getsignal, known)), dict(os.environ)  # Ray adds to it
     ran = evalkit(*asked(broken, "--on", "ray"))
+    assert list(map(signal.getsignal, known)) == handlers
+    assert environment.items() <= dict(os.environ).items()
+    assert not set(cluster.SETTINGS) & set(os.environ) - set(environment)
     assert (ran.code, ran.out, len(ran.lines)) == (2, "", 3)
     assert "broken can be loaded on no node. 1" in ran.lines[-1]
     assert "no safetensors or pytorch_model.bin file, so no checkpoint" in ran.lines[-1]
