@@ -26,6 +26,7 @@ TOO_MANY_DIGITS = "not valid JSON here: a number of too many digits"
 TOO_LONG = f"a row of more than {MAX_ROW // 1_000_000} MB"
 MOST_FOUND = 1000  # faults in one file, before reading on tells nothing more
 MAX_DEPTH = 100  # levels of lists and objects; more could not be written again
+BLOCK = 4_000_000  # bytes of lines that are read at once
 CHUNK = 1_000_000  # bytes of an array that are read at once
 
 Row = TypeVar("Row", bound=BaseModel)
@@ -87,6 +88,24 @@ def lines(path: Path) -> Generator[Line, None, None]:
             if stripped := raw.strip(SPACE):
                 yield Line(number, stripped, start, end, raw.endswith(b"\n"))
             start = end
+
+
+def blocks(path: Path) -> Iterator[bytes]:
+    """The file in blocks of whole lines, which take a fraction of the time of its single lines.
+
+    Raises Malformed where a line is too long to be one; `lines` tells where.
+    """
+    with _begun(path) as stream:
+        rest = b""
+        while piece := stream.read(BLOCK):
+            block, newline, after = piece.rpartition(b"\n")
+            if newline:
+                yield rest + block + newline
+            rest = after if newline else rest + piece
+            if len(rest) > MAX_ROW:
+                raise Malformed(TOO_LONG)
+        if rest:
+            yield rest
 
 
 def raw_lines(path: Path) -> Generator[bytes, None, None]:

@@ -145,7 +145,8 @@ class Ledger(Generic[Row]):
         """Rows as `skim` gives them, one after the other; those that are held, where there are."""
         if self._skimmed and self._skimmed[0] == self._stamp():
             return self._skimmed[1]
-        return map(skim.skimmer(self.model), jsonl.raw_lines(self.path))
+        look = skim.skimmer(self.model)
+        return (row for block in jsonl.blocks(self.path) for row in look(block))
 
     def _stamp(self) -> tuple[int, ...]:
         """What is another number after each change of the file."""
@@ -202,11 +203,18 @@ class Ledger(Generic[Row]):
             raise BadPath(f"{self.path}: permission denied")
         with self._locked():
             self._refuse_rivals()
-            writer = Writer[Row](self.path, self._keys())
+            keys = self._keys if self.is_as_skimmed() else self._keys().copy
+            writer = Writer[Row](self.path, keys)
             try:
                 yield writer
             finally:
                 writer.close()
+
+    def is_as_skimmed(self) -> bool:
+        """Whether no part of its run has changed since it was skimmed, or none is there."""
+        return all(
+            part._skimmed is not None and part._skimmed[0] == part._stamp() for part in self.parts()
+        )
 
     def _keys(self) -> set[bytes]:
         """Digests of the keys that its run holds; a torn last line of its own is cut."""
@@ -382,10 +390,12 @@ class Writer(Generic[Row]):
     `added` counts the rows that are new; the file is made with the first of them.
     """
 
-    def __init__(self, path: Path, keys: set[bytes]) -> None:
+    def __init__(self, path: Path, keys: Callable[[], set[bytes]]) -> None:
+        """`keys`: gives the digests of those that are there, when the first row is added."""
         self.path = path
         self.added = 0
-        self._keys = keys
+        self._there = keys
+        self._keys: set[bytes] | None = None
         self._synced = 0
         self._synced_at = time.monotonic()
         self._file: int | None = None
@@ -394,6 +404,8 @@ class Writer(Generic[Row]):
     def add(self, row: Row) -> bool:
         """Append one row, whole or not at all; False where its key is there already."""
         key = _digest(row)
+        if self._keys is None:
+            self._keys = self._there()
         if key in self._keys:
             return False
         data = row.line().encode() + b"\n"

@@ -9,7 +9,6 @@ what it holds: nothing is let through here that is refused there.
 
 from collections.abc import Callable
 from functools import cache, cached_property
-from operator import ne
 from types import UnionType
 from typing import Any, TypeVar, Union, cast, get_args, get_origin
 
@@ -29,39 +28,60 @@ _SHARED = (
 _NOTHING: dict[str, Any] = {}
 
 
-def skimmer(model: type[Row]) -> Callable[[bytes], Row]:
-    """What makes a look-alike of a row from its line; one for each reading.
+def skimmer(model: type[Row]) -> Callable[[bytes], list[Row]]:
+    """What makes look-alikes of rows from a block of their lines; one for each reading.
 
     A person's vote comes as the record itself. Raises `jsonl.Malformed` and pydantic's
     ValidationError, as reading strictly does.
     """
-    decode = msgspec.json.Decoder(_look_alike(model)).decode
-    is_sound = _sound_review if model is Review else _sound_answer
-    fields = model.model_fields.values()
-    usual = tuple(field.get_default(call_default_factory=True) for field in fields)
+    light = _reader(model)
     shared = [name for name in _SHARED if name in model.model_fields]
     hold: Callable[[Any, Any], Any] = {}.setdefault
 
-    def skim(line: bytes) -> Row:
-        try:
-            row = decode(line)
-        except (ValueError, RecursionError):  # msgspec's own is a ValueError
-            row = None
-        if row is None or not _is_whole(line, row, usual) or not is_sound(row):
-            return model.model_validate(jsonl.parse(line))
-        for name in shared:
-            value = getattr(row, name)
-            if value is not None:
-                setattr(row, name, hold(value, value))
-        row.reasoning = row.sampling = row.template = row.latency = None
-        row.extra = _NOTHING
-        if row.usage is not None:
-            row.usage.extra = _NOTHING
-        if model is Review and row.scores is not None:
-            row.text = ""
-        return cast(Row, row)
+    def skim(block: bytes) -> list[Row]:
+        rows = light(block)
+        if rows is None:
+            lines = [line for line in block.split(b"\n") if line.strip(jsonl.SPACE)]
+            if len(lines) == 1:
+                return [model.model_validate(jsonl.parse(lines[0].strip(jsonl.SPACE)))]
+            return [row for line in lines for row in skim(line)]
+        for row in rows:
+            for name in shared:
+                value = getattr(row, name)
+                if value is not None:
+                    setattr(row, name, hold(value, value))
+            row.reasoning = row.sampling = row.template = row.latency = None
+            row.extra = _NOTHING
+            if row.usage is not None:
+                row.usage.extra = _NOTHING
+            if model is Review and row.scores is not None:
+                row.text = ""
+        return cast(list[Row], rows)
 
     return skim
+
+
+def _reader(model: type[Row]) -> Callable[[bytes], list[Any] | None]:
+    """What reads a block, if there is no doubt about any row of it."""
+    decode = msgspec.json.Decoder(_look_alike(model)).decode_lines
+    encode = msgspec.json.Encoder().encode_lines
+    is_sound = _sound_review if model is Review else _sound_answer
+
+    def light(block: bytes) -> list[Any] | None:
+        try:
+            rows = decode(block)
+        except (ValueError, RecursionError):  # msgspec's own is a ValueError
+            return None
+        # As many keys as without those that say the usual: then none stands twice.
+        same = _keys(block, b'": ') == _keys(encode(rows), b'":')
+        return rows if same and all(map(is_sound, rows)) else None
+
+    return light
+
+
+def _keys(text: bytes, end: bytes) -> int:
+    """How many keys JSON has; `end`: what follows a key, and nothing else but a quoted quote."""
+    return text.count(end) - text.count(b"\\" + end)
 
 
 class _About(msgspec.Struct):
@@ -77,26 +97,6 @@ def question(line: bytes) -> str | None:
         return _about(line).question
     except (ValueError, RecursionError):
         return None
-
-
-def _is_whole(line: bytes, row: Any, usual: tuple[Any, ...]) -> bool:
-    """Whether a row came from as many keys as its line has: a key that stands twice is a fault."""
-    keys = line.count(b'": ') - line.count(b'\\": ')
-    keys -= sum(map(ne, msgspec.structs.astuple(row), usual))
-    if row.usage is not None:
-        keys -= 2
-    if row.sampling is not None:
-        keys -= len(row.sampling)
-    if row.extra:
-        keys -= _keys(row.extra)
-    return not keys
-
-
-def _keys(value: Any) -> int:
-    """How many keys all objects in a value have."""
-    if isinstance(value, dict):
-        return len(value) + sum(map(_keys, value.values()))
-    return sum(map(_keys, value)) if isinstance(value, list) else 0
 
 
 def _sound_answer(row: Any) -> bool:
@@ -136,6 +136,7 @@ def _look_alike(model: type[BaseModel]) -> Any:
         namespace=computed,
         kw_only=True,
         forbid_unknown_fields=True,
+        omit_defaults=True,
         gc=False,
     )
 

@@ -104,6 +104,10 @@ def bought(text="8 9"):
     return [judging_.record(request, Reply(text), 0.1) for request in judging_.requests()]
 
 
+def lightly(rows):
+    return skimmer(Review)("\n".join(row.line() for row in rows).encode())
+
+
 @pytest.fixture
 def fills(monkeypatch):
     """How many prompts were filled."""
@@ -115,7 +119,7 @@ def fills(monkeypatch):
 @pytest.mark.parametrize("light", [False, True])
 def test_what_is_there_is_known_without_filling_a_prompt(fills, light):
     rows = bought()
-    rows = [*map(skimmer(Review), (row.line().encode() for row in rows))] if light else rows
+    rows = lightly(rows) if light else rows
     fills.clear()
     again = asked(rows)
     assert len(again.complete()) == again.total == 12
@@ -149,6 +153,6 @@ def test_what_would_be_asked_otherwise_is_owed(how, manner):
 
 
 def test_an_unreadable_reply_is_asked_again_with_its_words(fills):
-    rows = [*map(skimmer(Review), (row.line().encode() for row in bought("I will not say.")))]
+    rows = lightly(bought("I will not say."))
     request = next(asked(rows).requests())
     assert [message.text for message in request.messages[2:]] == ["I will not say.", PROMPT.repair]

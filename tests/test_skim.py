@@ -44,7 +44,7 @@ def reviews(draw):
 @given(reviews())
 def test_a_look_alike_says_what_its_record_says(row):
     line = row.line().encode()
-    seen = skim.skimmer(Review)(line)
+    (seen,) = skim.skimmer(Review)(line)
     assert seen.key == row.key
     assert not seen.is_vote
     kept = set(Review.model_fields) - DROPPED - {"usage"}
@@ -65,7 +65,7 @@ def test_rows_as_evalkit_writes_them_are_read_light_and_share_what_is_the_same()
         for n in range(4)
     ]
     look = skim.skimmer(Review)
-    rows = [look(line) for line in lines]
+    rows = look(b"\n".join(lines))
     assert not any(isinstance(row, Review) for row in rows)
     assert rows[0].shown is rows[1].shown
     assert rows[0].question is rows[2].question
@@ -74,7 +74,7 @@ def test_rows_as_evalkit_writes_them_are_read_light_and_share_what_is_the_same()
 
 def test_an_answer_keeps_its_words():
     row = Answer.model_validate(answer("q1", "m", "said"))
-    seen = skim.skimmer(Answer)(row.line().encode())
+    (seen,) = skim.skimmer(Answer)(row.line().encode())
     assert not isinstance(seen, Answer)
     assert (seen.turns, seen.hash, seen.characters) == (row.turns, row.hash, row.characters)
     assert not seen.is_empty
@@ -82,7 +82,7 @@ def test_an_answer_keeps_its_words():
 
 def test_a_vote_comes_as_the_record():
     row = Review.model_validate(review("q1", ("m", "base"), (1, 0)) | {"prompt": "vote"})
-    assert skim.skimmer(Review)(row.line().encode()) == row
+    assert skim.skimmer(Review)(row.line().encode()) == [row]
 
 
 BAD = {
@@ -134,7 +134,7 @@ def test_what_is_no_row_is_refused(raw):
 def test_another_spelling_of_the_same_row_is_read_strictly_and_is_the_same():
     row = review("q1", ("m", "base"))
     for text in (json.dumps(row, separators=(",", ":")), json.dumps(row | {"sample": 0})):
-        assert skim.skimmer(Review)(text.encode()) == Review.model_validate(row)
+        assert skim.skimmer(Review)(text.encode()) == [Review.model_validate(row)]
 
 
 def test_a_ledger_is_read_again_only_where_it_changed(tmp_path):
@@ -157,3 +157,28 @@ def test_a_torn_last_line_is_set_aside_as_ever(tmp_path):
     assert [each.key for each in Ledger(file, Review, told.append).skim()] == [row.key]
     assert "torn" in told[0]
     assert file.read_text() == row.line() + "\n"
+
+
+def test_one_doubtful_line_costs_no_other_its_lightness():
+    row = Review.model_validate(review("q1", ("m", "base"))).line()
+    odd = row.replace('": ', '":')
+    rows = skim.skimmer(Review)(f"{row}\n\n{odd}\n  {row}\r\n".encode())
+    assert [isinstance(each, Review) for each in rows] == [False, True, False]
+    assert len({each.key for each in rows}) == 1
+
+
+def test_lines_come_in_blocks_of_whole_ones(tmp_path, monkeypatch):
+    file = tmp_path / "a.jsonl"
+    file.write_bytes(
+        b"\xef\xbb\xbf" + b"".join(b"%d" % n * n + b"\n" for n in range(1, 60)) + b"end"
+    )
+    whole = file.read_bytes()[3:]
+    for size in (1, 7, 100, 10_000):
+        monkeypatch.setattr(jsonl, "BLOCK", size)
+        blocks = [*jsonl.blocks(file)]
+        assert b"".join(blocks) == whole
+        assert all(block.endswith(b"\n") for block in blocks[:-1])
+    monkeypatch.setattr(jsonl, "BLOCK", 7)
+    monkeypatch.setattr(jsonl, "MAX_ROW", 50)
+    with pytest.raises(jsonl.Malformed, match="a row of more than"):
+        [*jsonl.blocks(file)]

@@ -252,7 +252,7 @@ def perform(
 ) -> "tuple[list[Plan], Run, int]":
     """Make the calls that are owed.
 
-    `planned` makes the plans anew, under the locks, since another run may have added rows. Nothing
+    `planned` makes the plans anew, under the locks, where another run has added rows. Nothing
     is written before every price, key and provider is known to be in order. Returns the plans as
     they ended, the run, and the exit code that a signal asks for.
     """
@@ -269,7 +269,8 @@ def perform(
         note(f"  {line}")
     with ExitStack() as held:
         writers = {p.model.name: held.enter_context(p.ledger.writing()) for p in asked}
-        plans = planned() if asked else plans
+        if not all(plan.ledger.is_as_skimmed() for plan in asked):
+            plans = planned()
         for each in plans:
             if each.owed and each.model.name in writers:
                 each.run = work_of(each, providers[each.model.name], writers[each.model.name])

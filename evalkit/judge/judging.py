@@ -55,17 +55,14 @@ class Judging:
         drawn = prompt.sampling.model_dump()
         self._manner = short_hash([model_id, drawn, structured and prompt.reply_schema, context])
         self._showings = {(each.about, each.sample): each for each in showings}
-        self._rows: dict[tuple[str, int, tuple[str, ...]], Review] = {}
         self._bases: dict[str, str] = {}
         self._hashes: dict[Texts, str] = {}
-        own: dict[Key, list[Review]] = {}
+        self._rows: dict[Key, tuple[Review, ...]] = {}
+        """Of each showing, in the order in which they came."""
         for row in rows:
-            self._rows[row.asked, row.sample, row.shown] = row
-            own.setdefault((about(row), row.sample), []).append(row)
-        self._state = {
-            key: self._given(each, own[key]) if key in own else None
-            for key, each in self._showings.items()
-        }
+            key = (row.question, *row.shown, *((row.canary,) if row.canary else ())), row.sample
+            self._rows[key] = (*self._rows.get(key, ()), row)
+        self._state = {key: self._given(key, each) for key, each in self._showings.items()}
         """Of each showing its last row, or None while one is owed."""
 
     @property
@@ -109,7 +106,7 @@ class Judging:
         counted = 0
         for key, usage in islice(told, ENOUGH):
             request = self._filled(key).request
-            if self._state[key] is self._rows.get(self._key(request)):
+            if self._state[key] is self._row(request):
                 sent += usage.input
                 said += usage.output
                 planned += tokens_about(request)
@@ -149,8 +146,8 @@ class Judging:
 
     def take(self, row: Review) -> Request | None:
         """Count a row that is on disk; returns what follows from it, if anything."""
-        self._rows[row.asked, row.sample, row.shown] = row
         key = about(row), row.sample
+        self._rows[key] = (*self._rows.get(key, ()), row)
         found = self._walk(self._filled(key).request)
         if isinstance(found, Request):
             return found
@@ -164,14 +161,17 @@ class Judging:
             self._prompt, self._showings[key], structured=self._structured, context=self._context
         )
 
-    def _given(self, showing: Showing, rows: Sequence[Review]) -> Review | None:
-        """The last row of a showing, of those that are of its question and models."""
+    def _given(self, key: Key, showing: Showing) -> Review | None:
+        """The last row of a showing; None where one is owed."""
+        rows = self._rows.get(key)
+        if rows is None:
+            return None
         told = self._basis(showing.question), tuple(map(self._hash, showing.answers))
         for row in reversed(rows):  # no prompt is filled where a hash tells that it would be this
             same = row.manner == self._manner and (row.prompt_hash, row.answers) == told
             if same and row.scores is not None:
                 return row
-        found = self._walk(self._filled((showing.about, showing.sample)).request)
+        found = self._walk(self._filled(key).request)
         return None if isinstance(found, Request) else found
 
     def _basis(self, question: Question) -> str:
@@ -184,13 +184,15 @@ class Judging:
             self._hashes[answer] = short_hash(answer)
         return self._hashes[answer]
 
-    def _key(self, request: Request) -> tuple[str, int, tuple[str, ...]]:
-        shown = self._showings[request.about, request.sample].shown
-        return request.asked(self._id), request.sample, shown
+    def _row(self, request: Request) -> Review | None:
+        """The last row that was asked just so."""
+        asked = request.asked(self._id)
+        rows = self._rows.get((request.about, request.sample), ())
+        return next((row for row in reversed(rows) if row.asked == asked), None)
 
     def _walk(self, request: Request) -> Request | Review:
         while True:
-            row = self._rows.get(self._key(request))
+            row = self._row(request)
             if row is None:
                 return request
             following = self._again(request, row)
