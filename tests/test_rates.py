@@ -111,6 +111,19 @@ def test_an_order_that_was_asked_more_often_weighs_no_more():
     assert (row["outcome"], row["score_a"], row["score_b"]) == (0.5, 5, 5)
 
 
+def test_what_one_statistic_does_with_its_questions_no_other_sees():
+    table = battles(reviews(TWICE), CATEGORIES, "base")
+    first = by_question(table)
+    untouched = first.copy()
+    first["outcome"] = 0.25
+    pd.testing.assert_frame_equal(by_question(table), untouched)
+    some = table[table["question"] == "q8"]
+    assert by_question(some)["question"].tolist() == ["q8"]
+    for rows in 10 * [TWICE[:1], TWICE[4:5], TWICE[-1:]]:  # may lie where an earlier one lay
+        (row,) = by_question(battles(reviews(rows), CATEGORIES, "base")).to_dict("records")
+        assert row["question"] == rows[0][0]
+
+
 def test_counts_and_bounds_with_unreadable_replies():
     said = [
         ("q0", ("base", "m1"), (1, 9), 0),

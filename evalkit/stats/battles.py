@@ -6,6 +6,7 @@ each alone, or from a rule, where both gave the same answer and no judge was ask
 the order only as the column `order`, which is there to measure what the order did.
 """
 
+import weakref
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import combinations
@@ -68,7 +69,21 @@ def by_question(battles: pd.DataFrame) -> pd.DataFrame:
     Samples in one order are averaged first, then the two orders, so that an order which was asked
     more often weighs no more. `orders` says in how many orders (1 or 2) the question could be
     read, `order` in which one where it is one. Questions without a verdict are left out.
+
+    Each statistic asks for it anew, so it is held for as long as `battles` is, which nobody alters.
     """
+    place = id(battles)
+    held = _HELD.get(place)
+    if held is None or held[0]() is not battles:
+        alive = weakref.ref(battles, lambda _: _HELD.pop(place, None))
+        held = _HELD[place] = alive, _averaged(battles)
+    return held[1].copy()
+
+
+_HELD: dict[int, tuple[weakref.ref[pd.DataFrame], pd.DataFrame]] = {}
+
+
+def _averaged(battles: pd.DataFrame) -> pd.DataFrame:
     question = [*PAIR, "category", "question"]
     values = ["score_a", "score_b", "outcome"]
     readable = battles.dropna(subset=["outcome"])
