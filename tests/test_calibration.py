@@ -170,11 +170,21 @@ def test_intervals_hold_where_the_judge_s_own_do_not(p, r, labels, questions, rh
 
 
 outcomes = st.integers(0, 4).map(lambda n: n / 4)
-labelled = st.builds(
-    lambda both, rest: pair([y for y, _ in both], [f for _, f in both], rest),
-    st.lists(st.tuples(outcomes, outcomes), max_size=12),
-    st.lists(outcomes, max_size=12),
-)
+
+
+def pairs_of(both, fewest):
+    """Pairs with labels of people and judge like `both`, at least so many, and as many without."""
+    return st.builds(
+        lambda both, rest: pair([y for y, _ in both], [f for _, f in both], rest),
+        st.lists(both, min_size=fewest, max_size=12),
+        st.lists(outcomes, min_size=fewest, max_size=12),
+    )
+
+
+anything = st.tuples(outcomes, outcomes)
+labelled = pairs_of(anything, 0)
+telling = pairs_of(st.one_of(outcomes.map(lambda y: (y, y)), anything), 5)
+"""A judge that says something of people, so that it has a weight."""
 
 
 @settings(max_examples=200, deadline=None)
@@ -194,7 +204,7 @@ def test_bounds(own, others):
 
 
 @settings(max_examples=60, deadline=None)
-@given(labelled)
+@given(telling)
 def test_told_from_the_other_side_it_is_the_other_side(own):
     turned = Labelled(*(1 - each for each in own))
     assert slope([turned]) == pytest.approx(slope([own]))

@@ -1,5 +1,6 @@
 """What must hold of the tables whatever the judge said."""
 
+import gc
 import math
 from random import Random
 
@@ -11,6 +12,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from evalkit.records import Review
+from evalkit.stats import battles as stats_battles
 from evalkit.stats import chains, rates
 from evalkit.stats.battles import battles, by_question
 from evalkit.stats.intervals import product
@@ -109,6 +111,21 @@ def test_an_order_that_was_asked_more_often_weighs_no_more():
     said.append(("q0", ("m1", "base"), (9, 1), 0))
     (row,) = by_question(battles(reviews(said), CATEGORIES, "base")).to_dict("records")
     assert (row["outcome"], row["score_a"], row["score_b"]) == (0.5, 5, 5)
+
+
+def test_what_one_statistic_does_with_its_questions_no_other_sees():
+    gc.collect()
+    others = len(stats_battles._HELD)
+    table = battles(reviews(TWICE), CATEGORIES, "base")
+    first = by_question(table)
+    untouched = first.copy()
+    first["outcome"] = 0.25
+    pd.testing.assert_frame_equal(by_question(table), untouched)
+    some = table[table["question"] == "q8"]
+    assert by_question(some)["question"].tolist() == ["q8"]
+    del table, some
+    gc.collect()
+    assert len(stats_battles._HELD) == others, "what is held is let go with its table"
 
 
 def test_counts_and_bounds_with_unreadable_replies():

@@ -75,20 +75,17 @@ def by_question(battles: pd.DataFrame) -> pd.DataFrame:
     more often weighs no more. `orders` says in how many orders (1 or 2) the question could be
     read, `order` in which one where it is one. Questions without a verdict are left out.
 
-    Every statistic begins with it, so that of the last table is held: battles are never changed.
+    Each statistic asks for it anew, so it is held for as long as `battles` is, which nobody alters.
     """
-    if _last is None or _last[0]() is not battles:
-        _hold(battles)
-    assert _last is not None
-    return _last[1].copy()
+    place = id(battles)
+    held = _HELD.get(place)
+    if held is None or held[0]() is not battles:
+        alive = weakref.ref(battles, lambda _: _HELD.pop(place, None))
+        held = _HELD[place] = alive, _averaged(battles)
+    return held[1].copy()
 
 
-_last: tuple["weakref.ref[pd.DataFrame]", pd.DataFrame] | None = None
-
-
-def _hold(battles: pd.DataFrame) -> None:
-    global _last
-    _last = weakref.ref(battles), _averaged(battles)
+_HELD: dict[int, tuple[weakref.ref[pd.DataFrame], pd.DataFrame]] = {}
 
 
 def _averaged(battles: pd.DataFrame) -> pd.DataFrame:

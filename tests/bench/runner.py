@@ -201,7 +201,7 @@ def rows_in(home):
 
 def limits(small):
     """A hard limit of requests a minute, told in headers."""
-    jobs = [(60, 160), (300, 800)] if not small else [(1200, 1300)]
+    jobs = [(60, 160), (300, 800)] if not small else [(240, 260)]
     rows = []
     for rpm, calls in jobs:
         with service("--latency", 0.2, 0.6, "--rpm", rpm) as (url, stats):
