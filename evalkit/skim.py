@@ -20,11 +20,6 @@ from evalkit.records import VOTE, Bought, Review
 
 Row = TypeVar("Row", bound=Bought)
 
-_SHARED = (
-    "question", "model", "judge", "prompt", "shown", "answers", "scores", "flags", "served",
-    "finish_reason", "time", "prompt_hash", "question_hash", "manner", "batch",
-)  # fmt: skip
-"""What many rows have in common, and is held once."""
 _NOTHING: dict[str, Any] = {}
 
 
@@ -35,7 +30,7 @@ def skimmer(model: type[Row]) -> Callable[[bytes], list[Row]]:
     ValidationError, as reading strictly does.
     """
     light = _reader(model)
-    shared = [name for name in _SHARED if name in model.model_fields]
+    lighten = _lighten_review if model is Review else _lighten
     hold: Callable[[Any, Any], Any] = {}.setdefault
 
     def skim(block: bytes) -> list[Row]:
@@ -46,16 +41,7 @@ def skimmer(model: type[Row]) -> Callable[[bytes], list[Row]]:
                 return [model.model_validate(jsonl.parse(lines[0].strip(jsonl.SPACE)))]
             return [row for line in lines for row in skim(line)]
         for row in rows:
-            for name in shared:
-                value = getattr(row, name)
-                if value is not None:
-                    setattr(row, name, hold(value, value))
-            row.reasoning = row.sampling = row.template = row.latency = None
-            row.extra = _NOTHING
-            if row.usage is not None:
-                row.usage.extra = _NOTHING
-            if model is Review and row.scores is not None:
-                row.text = ""
+            lighten(row, hold)
         return cast(list[Row], rows)
 
     return skim
@@ -82,6 +68,31 @@ def _reader(model: type[Row]) -> Callable[[bytes], list[Any] | None]:
 def _keys(text: bytes, end: bytes) -> int:
     """How many keys JSON has; `end`: what follows a key, and nothing else but a quoted quote."""
     return text.count(end) - text.count(b"\\" + end)
+
+
+def _lighten(row: Any, hold: Callable[[Any, Any], Any]) -> None:
+    """Let go of what nobody counts, and hold once what many rows have in common."""
+    row.reasoning = row.sampling = row.template = row.latency = None
+    row.extra = _NOTHING
+    if row.usage is not None:
+        row.usage.extra = _NOTHING
+    row.question = hold(row.question, row.question)
+    row.served = hold(row.served, row.served)
+    row.finish_reason = hold(row.finish_reason, row.finish_reason)
+    row.time = hold(row.time, row.time)
+
+
+def _lighten_review(row: Any, hold: Callable[[Any, Any], Any]) -> None:
+    _lighten(row, hold)
+    if row.scores is not None:
+        row.text = ""
+    row.judge = hold(row.judge, row.judge)
+    row.prompt = hold(row.prompt, row.prompt)
+    row.shown = hold(row.shown, row.shown)
+    row.answers = hold(row.answers, row.answers)
+    row.scores = hold(row.scores, row.scores)
+    row.prompt_hash = hold(row.prompt_hash, row.prompt_hash)
+    row.manner = hold(row.manner, row.manner)
 
 
 class _About(msgspec.Struct):
