@@ -221,6 +221,14 @@ def test_a_call_does_not_go_where_it_has_failed_while_another_may_take_it():
     assert all_.choose(0.0, 1, 99, {server})[0] is server
 
 
+def test_where_all_are_left_out_they_are_asked_in_turn():
+    one, all_, _ = left_out()
+    two = all_.servers[1]
+    for now, server in enumerate((one, two, one, two)):
+        all_.end(server, now, server.start(now, 1), DOWN)
+        assert all_.choose(now + 0.5, 1, 99, ())[0] is (two if server is one else one)
+
+
 def test_one_that_replies_to_others_is_not_left_out_for_one_failure():
     server, _, _ = left_out()
     first, second = server.start(0, 1), server.start(0, 1)
