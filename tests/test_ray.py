@@ -80,6 +80,9 @@ def there(monkeypatch):
         port = server.getsockname()[1]
     # without the guard of the tests: nodes speak to each other at this machine's own address
     env = {**os.environ, "PYTHONPATH": str(ROOT), "RAY_USAGE_STATS_ENABLED": "0"}
+    env["GRPC_ENABLE_FORK_SUPPORT"] = (
+        "0"  # else a server of Ray Client now and then crashes at once
+    )
     env.pop("REFUSED")
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
     command = [sys.executable, "-c", TWO_NODES, str(port)]
@@ -153,7 +156,8 @@ def a_node_is_killed_half_way_and_no_row_is_lost(evalkit, folder, tiny, there):
     assert len(set(mine) & set(doomed)) == 1 and len(mine) == 2, err
     assert (begun.returncode, out.split("   ")[:2]) == (0, ["tiny", "120/120 (10 kept, 110 new)"])
     assert "  tiny: 2 actors on 2 nodes of a Ray cluster (2 CPUs)\n" in err
-    assert "evalkit: tiny on far: its " in err and "left out, tried again in" in err
+    assert "evalkit: tiny on far: " in err, err
+    assert "left out, tried again in" in err, err
     assert "raylet" not in err + out and "Traceback" not in err
     assert gone(mine)
     rows, served = said_by(folder)

@@ -66,23 +66,34 @@ def connect(on: str, keys: Keys) -> None:
     with ExitStack() as stack:
         for aside in (_unheard(), _signals_kept(), _surroundings(keys, settings), _at_home()):
             stack.enter_context(aside)
-        import ray
         from ray._private import worker
 
         # nothing else keeps what befalls a node or an actor from being printed to stdout
         worker.print_to_stdstream = lambda *_, **__: None
         address = named if elsewhere else _found(named)
-        quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": 60}
-        if address is None:
-            own: dict[str, Any] = {"include_dashboard": False, "object_store_memory": OBJECTS}
-            ray.init("local", **own, **quiet)
-            return
-        _knock(address)
+        if address is not None:
+            _knock(address)
         try:
-            ray.init(address, **quiet)
+            _init(address)
         except (OSError, RuntimeError, ValueError, TimeoutError) as error:
             said = " ".join(str(error).split())[:300] or type(error).__name__
-            raise Missing(f"no use of the Ray cluster at {address}: {said}") from error
+            where = f"at {address}" if address else "that was to start on this machine"
+            raise Missing(f"no use of the Ray cluster {where}: {said}") from error
+
+
+def _init(address: str | None) -> None:
+    import ray
+
+    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": 60}
+    if address is None:
+        own: dict[str, Any] = {"include_dashboard": False, "object_store_memory": OBJECTS}
+        ray.init("local", **own, **quiet)
+        return
+    try:
+        ray.init(address, **quiet)
+    except ConnectionAbortedError:  # Ray Client forks a server for us, which can fail
+        ray.shutdown()
+        ray.init(address, **quiet)
 
 
 def disconnect() -> None:
