@@ -173,12 +173,7 @@ def text_lines(path: Path) -> Iterator[str]:
     with open_file(path) as stream:
         refuse_no_text(path, stream.read(4))
         stream.seek(0)
-        for number in count(1):
-            raw = stream.readline(MAX_ROW + 1)
-            if not raw:
-                return
-            if len(raw) > MAX_ROW:
-                raise BadFile([Fault(f"{path}:{number}", TOO_LONG)])
+        for number, raw in enumerate(_raw(path, stream), 1):
             yield _decoded(path, number, raw.removeprefix(BOM_UTF8) if number == 1 else raw)
 
 

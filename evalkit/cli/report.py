@@ -153,15 +153,19 @@ def found_in(
     `catalog`: where the page's table of models has its facts from.
     """
     from evalkit.records import Answer, Review
-    from evalkit.report.results import evidence
 
     questions = filed(workspace, bank, workspace.questions(bank), category_default)
     with uncollected():
+        answers = workspace.skimmed("answers", bank, Answer)
+        reviews = workspace.skimmed("reviews", bank, Review)
+
+        from evalkit.report.results import evidence
+
         return evidence(
             bank,
             questions,
-            workspace.skimmed("answers", bank, Answer),
-            workspace.skimmed("reviews", bank, Review),
+            answers,
+            reviews,
             baseline,
             prompts=judge_prompts(workspace),
             stanzas=catalog.stanzas if catalog else {},

@@ -163,6 +163,7 @@ _VERDICT = (
     Column("unreadable", "unreadable", "text", "why there are no scores"),
     Column("answer_hashes", "answers", "texts", "hash of each answer shown", "answer_hash"),
     Column("prompt_hash", "prompt_hash", "text", "hash of all that was told and shown"),
+    Column("manner", "manner", "text", "hash of how it was asked: model id, parameters"),
     Column("cut", "cut", "whole", "characters of the answers that were left out"),
 )
 
