@@ -45,7 +45,7 @@ def line(file, row):
 def bought(chance, n):
     clock = f"2026-11-02T{n // 180_000 % 24:02}:{n // 3000 % 60:02}:{n // 50 % 60:02}+00:00"
     return {
-        "served": "gpt-4-0613",
+        "served": "made up",
         "asked": f"{chance.getrandbits(64):016x}",
         "usage": {"input": 900, "output": 120},
         "dollars": 0.0342,
@@ -60,7 +60,7 @@ def write(root, questions, models, samples):
     """A workspace with the bank `big`; returns how many reviews it has."""
     chance = random.Random(1)
     prompt = load(SHIPPED / "prompts/judge/pair-scores.yaml", JudgePrompt)
-    judging = Judging("gpt-4", "gpt-4", "pair-scores", prompt, [], [])
+    judging = Judging("judge", "judge", "pair-scores", prompt, [], [])
     names = ["base", *(f"model-{n}" for n in range(1, models))]
     for folder in ("questions", "answers/big", "reviews/big"):
         (root / folder).mkdir(parents=True)
@@ -83,7 +83,7 @@ def write(root, questions, models, samples):
                 own["question_hash"] = short_hash(question.turns)
                 line(file, bought(chance, n) | own)
     said, number = [text(chance, 60) for _ in range(2000)], 0
-    with open(root / "reviews/big/gpt-4.pair-scores.jsonl", "w") as file:
+    with open(root / "reviews/big/judge.pair-scores.jsonl", "w") as file:
         for question in bank:
             told = judging._basis(question)
             for rank, model in enumerate(names[1:]):
@@ -95,7 +95,7 @@ def write(root, questions, models, samples):
                         scores = [max(1, min(10, round(chance.gauss(m, 1)))) for m in means]
                         row = bought(chance, number) | {
                             "question": question.id,
-                            "judge": "gpt-4",
+                            "judge": "judge",
                             "prompt": "pair-scores",
                             "shown": shown,
                             "answers": [hashes[question.id, each] for each in shown],
@@ -171,7 +171,7 @@ def main():
         print(f"  page {page.stat().st_size / 1e6:.1f} MB, {listed[0] if listed else 'all listed'}")
         server = ThreadingHTTPServer(("127.0.0.1", 0), Judge)
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        url = f"http://127.0.0.1:{server.server_port}/v1#gpt-4"
+        url = f"http://127.0.0.1:{server.server_port}/v1#judge"
         words = ("judge", "--judge", url, "--bank", "big", "--baseline", "base", "-C", folder)
         begun, seconds, memory = run(*words, "--samples", str(size[2]))
         first = Judge.first - begun
