@@ -179,3 +179,7 @@ def test_draws_in_pieces_are_the_same_draws(monkeypatch):
     assert len(pieces) == 15
     assert (np.concatenate(pieces) == whole).all()
     assert (whole.sum(1) == 50).all()
+    monkeypatch.setattr(bootstrap, "MOST", 10)
+    groups = np.concatenate([*bootstrap.draws(50, 300)])
+    assert (groups.sum(1) == 50).all()
+    assert (groups[:, :10] == groups[:, 10:20]).all()
