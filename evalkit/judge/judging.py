@@ -60,8 +60,7 @@ class Judging:
         self._rows: dict[Key, tuple[Review, ...]] = {}
         """Of each showing, in the order in which they came."""
         for row in rows:
-            key = (row.question, *row.shown, *((row.canary,) if row.canary else ())), row.sample
-            self._rows[key] = (*self._rows.get(key, ()), row)
+            self._add(row)
         self._state = {key: self._given(key, each) for key, each in self._showings.items()}
         """Of each showing its last row, or None while one is owed."""
 
@@ -146,15 +145,20 @@ class Judging:
 
     def take(self, row: Review) -> Request | None:
         """Count a row that is on disk; returns what follows from it, if anything."""
-        key = about(row), row.sample
-        self._rows[key] = (*self._rows.get(key, ()), row)
-        found = self._walk(self._filled(key).request)
+        key = self._add(row)
+        # nothing follows a reply with scores: its prompt need not be filled to know that
+        found = self._walk(self._filled(key).request) if row.scores is None else row
         if isinstance(found, Request):
             return found
         self._state[key] = found
         return None
 
     # -- inside
+
+    def _add(self, row: Review) -> Key:
+        key = about(row), row.sample
+        self._rows[key] = (*self._rows.get(key, ()), row)
+        return key
 
     def _filled(self, key: Key) -> Filled:
         return filled(
