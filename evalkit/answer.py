@@ -65,6 +65,11 @@ class Asking:
         """Answers that the whole bank takes, samples included."""
         return len(self._state)
 
+    @property
+    def done(self) -> int:
+        """How many answers are here."""
+        return len(self.complete())
+
     def complete(self) -> list[Answer]:
         """The answers that are here, asked just so and to their last turn."""
         return [found for found in self._state.values() if not isinstance(found, Request)]

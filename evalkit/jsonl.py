@@ -12,6 +12,7 @@ from codecs import BOM_UTF8, getincrementaldecoder
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass, field
 from itertools import count
+from os import SEEK_END
 from pathlib import Path
 from typing import Any, BinaryIO, Generic, NoReturn, TypeVar, get_args
 
@@ -43,15 +44,21 @@ class Malformed(ValueError):
 
 
 @dataclass(frozen=True)
-class Line:
-    """One non-blank line of a file, as it stands there."""
+class Piece:
+    """A part of a file, as it stands there."""
 
-    number: int
     raw: bytes
     start: int
     """Offset of its first byte in the file."""
     end: int
     """Offset after its last byte, the newline included."""
+
+
+@dataclass(frozen=True)
+class Line(Piece):
+    """One non-blank line of a file."""
+
+    number: int
     ended: bool
     """False when the file stops before a newline."""
 
@@ -86,18 +93,28 @@ def lines(path: Path) -> Generator[Line, None, None]:
         for number, raw in enumerate(_raw(path, stream), 1):
             end = start + len(raw)
             if stripped := raw.strip(SPACE):
-                yield Line(number, stripped, start, end, raw.endswith(b"\n"))
+                yield Line(stripped, start, end, number, raw.endswith(b"\n"))
             start = end
 
 
-def blocks(path: Path) -> Iterator[bytes]:
+def begin(path: Path) -> int:
+    """The offset of the first line of a text file: behind its byte-order mark, if it has one."""
+    with _begun(path) as stream:
+        return stream.tell()
+
+
+def blocks(path: Path, start: int = 0, end: int | None = None) -> Iterator[bytes]:
     """The file in blocks of whole lines, which take a fraction of the time of its single lines.
 
-    Raises Malformed where a line is too long to be one; `lines` tells where.
+    `start`: the offset of a line to begin at; `end`: of the line to stop before. Raises Malformed
+    where a line is too long to be one; `lines` tells where.
     """
     with _begun(path) as stream:
+        stream.seek(max(start, stream.tell()))
         rest = b""
-        while piece := stream.read(BLOCK):
+        while piece := stream.read(
+            BLOCK if end is None else max(0, min(BLOCK, end - stream.tell()))
+        ):
             block, newline, after = piece.rpartition(b"\n")
             if newline:
                 yield rest + block + newline
@@ -106,6 +123,27 @@ def blocks(path: Path) -> Iterator[bytes]:
                 raise Malformed(TOO_LONG)
         if rest:
             yield rest
+
+
+def torn(path: Path) -> Piece | None:
+    """The last line, where the file stops in the middle of it, without reading the others."""
+    with _begun(path) as stream:
+        begin, size = stream.tell(), stream.seek(0, SEEK_END)
+        tail = b""
+        for length in (1, MAX_ROW):  # most files end with a line end, which is seen at once
+            stream.seek(max(begin, size - length))
+            tail = stream.read(size - stream.tell())
+            if tail[-1:] in (b"", b"\n"):
+                return None
+    start = size - len(tail) + tail.rfind(b"\n") + 1
+    raw = tail[tail.rfind(b"\n") + 1 :].strip(SPACE)
+    if not raw or (b"\n" not in tail and start > begin):  # longer than any row
+        return None
+    try:
+        parse(raw)
+        return None
+    except Malformed:
+        return Piece(raw, start, size)
 
 
 def raw_lines(path: Path) -> Generator[bytes, None, None]:

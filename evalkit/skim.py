@@ -1,77 +1,138 @@
-"""Answers and reviews by the million, read light: all that is counted of them.
+"""Ledgers by the million, read light: all that is counted of their rows.
 
-As records they take minutes to read and more memory than most machines have. Their look-alikes
-have the same fields under the same names, read only, at a fifth of both; msgspec makes them from
-the fields of the record itself. What a judge said is not held, but where it gave no scores. A line
-that is not just as evalkit writes it is left to the record, which says what is wrong with it or
-what it holds: nothing is let through here that is refused there.
+As records they take minutes to read and more memory than most machines have. Answers come as
+look-alikes of the records (`alike`), reviews in columns (`rows`). A line that is not just as
+evalkit writes it is left to the record, which says what is wrong with it or what it holds: nothing
+is let through here that is refused there.
 """
 
-from collections.abc import Callable
-from functools import cache, cached_property
-from types import UnionType
-from typing import Any, TypeVar, Union, cast, get_args, get_origin
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import cache
+from itertools import chain, starmap
+from typing import Any, TypeVar, cast
 
 import msgspec
-from pydantic import BaseModel
+import numpy as np
+from msgspec.structs import astuple
 
 from evalkit import jsonl
+from evalkit.alike import look_alike
 from evalkit.records import VOTE, Bought, Review
+from evalkit.rows import (
+    Columns,
+    Gathering,
+    Rows,
+    Same,
+    columns_of,
+    concatenated,
+    each_of,
+    undoubled,
+)
 
 Row = TypeVar("Row", bound=Bought)
+
+Part = tuple[list[Any], Columns]
+"""Rows, and the same in columns."""
 
 _NOTHING: dict[str, Any] = {}
 
 
-def skimmer(model: type[Row]) -> Callable[[bytes], list[Row]]:
-    """What makes look-alikes of rows from a block of their lines; one for each reading.
+def read(model: type[Row], blocks: Iterable[bytes], before: Rows | None = None) -> Sequence[Row]:
+    """The rows in blocks of lines; of those with one key the first.
 
-    A person's vote comes as the record itself. Raises `jsonl.Malformed` and pydantic's
+    `before`: the reviews that stand before them. Raises `jsonl.Malformed` and pydantic's
     ValidationError, as reading strictly does.
     """
-    light = _reader(model)
-    lighten = _lighten_review if model is Review else _lighten
-    hold: Callable[[Any, Any], Any] = {}.setdefault
+    parts = chain.from_iterable(map(skimmer(model), blocks))
+    if model is not Review:
+        hold: Callable[[Any, Any], Any] = {}.setdefault
+        return undoubled([_lightened(row, hold) for rows, _ in parts for row in rows])
+    gathering = Gathering()
+    for rows, columns in parts:
+        gathering.add(len(rows), columns)
+    came = gathering.rows()
+    together = concatenated([before, came]) if before else came
+    return cast(Sequence[Row], undoubled(together) if len(came) else together)
 
-    def skim(block: bytes) -> list[Row]:
-        rows = light(block)
-        if rows is None:
-            lines = [line for line in block.split(b"\n") if line.strip(jsonl.SPACE)]
-            if len(lines) == 1:
-                return [model.model_validate(jsonl.parse(lines[0].strip(jsonl.SPACE)))]
-            return [row for line in lines for row in skim(line)]
-        for row in rows:
-            lighten(row, hold)
-        return cast(list[Row], rows)
+
+def skimmer(model: type[Row]) -> Callable[[bytes], Iterator[Part]]:
+    """What makes rows and their columns from a block of lines: look-alikes, or a single record.
+
+    A person's vote comes as the record itself.
+    """
+    decode = msgspec.json.Decoder(look_alike(model)).decode_lines
+    are_sound = _sound_reviews if model is Review else _sound_answers
+
+    def skim(block: bytes) -> Iterator[Part]:
+        try:
+            rows: list[Any] = decode(block)
+            keys, columns = _in_columns(rows)
+            # As many keys as without those that say the usual: then none stands twice.
+            light = _keys(block, b'": ') == keys and are_sound(len(rows), columns)
+        except (ValueError, RecursionError):  # msgspec's own is a ValueError
+            light = False
+        lines = [] if light else [line for line in block.split(b"\n") if line.strip(jsonl.SPACE)]
+        if light:
+            yield rows, columns
+        elif len(lines) == 1:
+            record = model.model_validate(jsonl.parse(lines[0].strip(jsonl.SPACE)))
+            yield [record], columns_of([record]) if model is Review else {}
+        else:
+            for line in lines:
+                yield from skim(line)
 
     return skim
 
 
-def _reader(model: type[Row]) -> Callable[[bytes], list[Any] | None]:
-    """What reads a block, if there is no doubt about any row of it."""
-    decode = msgspec.json.Decoder(_look_alike(model)).decode_lines
-    encode = msgspec.json.Encoder().encode_lines
-    is_sound = _sound_review if model is Review else _sound_answer
+def _in_columns(rows: Sequence[Any]) -> tuple[int, Columns]:
+    """The columns of look-alikes, and how many keys they have when they are written.
 
-    def light(block: bytes) -> list[Any] | None:
-        try:
-            rows = decode(block)
-        except (ValueError, RecursionError):  # msgspec's own is a ValueError
-            return None
-        # As many keys as without those that say the usual: then none stands twice.
-        same = _keys(block, b'": ') == _keys(encode(rows), b'":')
-        return rows if same and all(map(is_sound, rows)) else None
+    Those that have their default are left out then.
+    """
+    keys, columns = 0, dict[str, Any]()
+    fields = _defaults(rows[0].__class__) if rows else {}
+    values: tuple[Any, ...]
+    for (name, default), values in zip(
+        fields.items(), zip(*map(astuple, rows), strict=True), strict=True
+    ):
+        first, number = values[0], len(values)
+        alike = values.count(first) if values[-1] == first else 0
+        columns[name] = Same(first) if alike == number else values
+        if first == default:
+            usual = alike or values.count(default)
+        else:
+            usual = 0 if alike == number or default is msgspec.NODEFAULT else values.count(default)
+        keys += number - usual
+        if usual < number:
+            some = next(value for value in values if value != default)
+            if isinstance(some, msgspec.Struct):
+                keys += _in_columns([value for value in values if value != default])[0]
+            elif isinstance(some, dict):
+                keys += _keys(msgspec.json.Encoder().encode_lines(values), b'":')
+    return keys, columns
 
-    return light
+
+@cache
+def _defaults(struct: Any) -> dict[str, Any]:
+    fields = msgspec.structs.fields(struct)
+    return {each.name: {} if each.default_factory is dict else each.default for each in fields}
 
 
 def _keys(text: bytes, end: bytes) -> int:
     """How many keys JSON has; `end`: what follows a key, and nothing else but a quoted quote."""
-    return text.count(end) - text.count(b"\\" + end)
+    bytes_ = np.frombuffer(text, np.uint8)
+    last = len(bytes_) - len(end) + 1
+    found = np.ones(max(0, last), np.bool_)
+    for place, byte in enumerate(end):
+        found &= bytes_[place : last + place] == byte
+    places = np.flatnonzero(found)
+    return int((bytes_[places - 1] != ord(b"\\")).sum())
 
 
-def _lighten(row: Any, hold: Callable[[Any, Any], Any]) -> None:
-    """Let go of what nobody counts, and hold once what many rows have in common."""
+def _lightened(row: Any, hold: Callable[[Any, Any], Any]) -> Any:
+    """A look-alike without what nobody counts; what many have in common is held once."""
+    if isinstance(row, Bought):
+        return row
     row.reasoning = row.sampling = row.template = row.latency = None
     row.extra = _NOTHING
     if row.usage is not None:
@@ -80,19 +141,7 @@ def _lighten(row: Any, hold: Callable[[Any, Any], Any]) -> None:
     row.served = hold(row.served, row.served)
     row.finish_reason = hold(row.finish_reason, row.finish_reason)
     row.time = hold(row.time, row.time)
-
-
-def _lighten_review(row: Any, hold: Callable[[Any, Any], Any]) -> None:
-    _lighten(row, hold)
-    if row.scores is not None:
-        row.text = ""
-    row.judge = hold(row.judge, row.judge)
-    row.prompt = hold(row.prompt, row.prompt)
-    row.shown = hold(row.shown, row.shown)
-    row.answers = hold(row.answers, row.answers)
-    row.scores = hold(row.scores, row.scores)
-    row.prompt_hash = hold(row.prompt_hash, row.prompt_hash)
-    row.manner = hold(row.manner, row.manner)
+    return row
 
 
 class _About(msgspec.Struct):
@@ -110,52 +159,34 @@ def question(line: bytes) -> str | None:
         return None
 
 
-def _sound_answer(row: Any) -> bool:
-    """Whether an answer is what its record checks beyond the types of the fields."""
-    return len(row.turns) > 0
+def _sound_answers(number: int, columns: Columns) -> bool:
+    """Whether answers are what their record checks beyond the types of the fields."""
+    return not number or all(each_of(columns["turns"], number))
 
 
-def _sound_review(row: Any) -> bool:
-    """The same of a review; a vote is none here."""
-    scores, places = row.scores, len(row.shown)
-    if row.prompt == VOTE or not places or len(row.answers) != places:
+def _sound_reviews(number: int, columns: Columns) -> bool:
+    """The same of reviews; a vote is none here. What many agree in is looked at once."""
+    if not number:
+        return True
+    shown, answers = (each_of(columns[name], number) for name in ("shown", "answers"))
+    if list(map(len, shown)) != list(map(len, answers)):
         return False
-    if scores is not None and (len(scores) != places or min(scores) < 0):
+    names = ("prompt", "shown", "scores", "soft", "first_turns")
+    seen = zip(*(each_of(columns[name], number) for name in names), strict=False)
+    return all(starmap(_sound, set(seen)))
+
+
+def _sound(
+    prompt: str,
+    shown: tuple[str, ...],
+    scores: tuple[float, ...] | None,
+    soft: bool,
+    first_turns: int | None,
+) -> bool:
+    if prompt == VOTE or not shown:
         return False
-    if row.soft and (places != 2 or abs(sum(scores or (1,)) - 1) > 1e-9):
+    if scores is not None and (len(scores) != len(shown) or min(scores) < 0):
         return False
-    return row.first_turns is None or row.first_turns >= 1
-
-
-@cache
-def _look_alike(model: type[BaseModel]) -> Any:
-    """A struct with the fields of a record, its defaults, and what it computes from them."""
-    fields: list[Any] = []
-    for name, field in model.model_fields.items():
-        default = () if field.is_required() else (field.get_default(call_default_factory=True),)
-        fields.append((name, _kind(field.annotation), *default))
-    own = [vars(cls) for cls in model.__mro__ if cls.__module__ == model.__module__]
-    named = {name: value for each in reversed(own) for name, value in each.items()}
-    computed = {
-        name: property(value.func) if isinstance(value, cached_property) else value
-        for name, value in named.items()
-        if isinstance(value, property | cached_property) or name == "KEY"
-    }
-    return msgspec.defstruct(
-        model.__name__,
-        fields,
-        namespace=computed,
-        kw_only=True,
-        forbid_unknown_fields=True,
-        omit_defaults=True,
-        gc=False,
-    )
-
-
-def _kind(annotation: Any) -> Any:
-    """A field's type, with a struct where it names a record."""
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return _look_alike(annotation)
-    if get_origin(annotation) in (Union, UnionType):
-        return Union[tuple(map(_kind, get_args(annotation)))]  # noqa: UP007
-    return annotation
+    if soft and (len(shown) != 2 or abs(sum(scores or (1,)) - 1) > 1e-9):
+        return False
+    return first_turns is None or first_turns >= 1

@@ -82,7 +82,8 @@ class Until:
         self._reviews: dict[Cell, list[Review]] = {}
         for each in showings:
             if each.canary is None:
-                self._open.setdefault(_cell(each), set()).add((each.about, each.sample))
+                keys = ((each.about, sample) for sample in range(each.samples))
+                self._open.setdefault(_cell(each), set()).update(keys)
         self._cells = {about: cell for cell, owed in self._open.items() for about, _ in owed}
         pairs = sorted({pair for _, pair in self._open})
         self._duels = Duels(pairs)
@@ -119,7 +120,12 @@ class Until:
     def total(self) -> int:
         """Reviews that all of it takes: those that are here, and those that are still wanted."""
         owed = sum(self._matters(about) for about, _ in self._judging.owed())
-        return len(self._judging.complete()) + owed
+        return self.done + owed
+
+    @property
+    def done(self) -> int:
+        """As `Judging.done`."""
+        return self._judging.done
 
     @property
     def saved(self) -> int:
@@ -137,7 +143,7 @@ class Until:
             if self._row[id_] >= self._ended.get(self._at[pair], len(self._questions))
         )
 
-    def complete(self) -> list[Review]:
+    def complete(self) -> Sequence[Review]:
         """The reviews that are here."""
         return self._judging.complete()
 

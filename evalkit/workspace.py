@@ -7,6 +7,7 @@
     reviews/<bank>/<judge>.<prompt>.jsonl   bought
     <either>.2-of-8.jsonl                   bought by a shard of a run; read with the others as one
     beside either: <its name>.batches.json  which batches hold calls of it
+                   .<its name>.jsonl.index  computed: what a large one holds (`evalkit.index`)
     reports/<bank>.html, .json, ...         computed
 
 What a workspace lacks is taken from what the package ships. This is the only module that knows
@@ -29,9 +30,10 @@ from urllib.parse import unquote
 
 from evalkit import batches, jsonl, shards
 from evalkit.errors import BadFile, BadName, Fault, Unknown
-from evalkit.ledger import Ledger, as_one, check_writable, write_whole
+from evalkit.ledger import Ledger, as_one
 from evalkit.records import Answer, Bought, Question, Review
 from evalkit.shards import Shard
+from evalkit.wholefile import check_writable, write_whole
 
 LONGEST_NAME = 120  # bytes, as a file name without its ending
 
@@ -235,17 +237,17 @@ class Workspace:
 
     def answers(self, bank: str) -> list[Answer]:
         """Every answer to a bank."""
-        return as_one(self.ledgers("answers", bank, Answer))
+        return list(as_one(self.ledgers("answers", bank, Answer)))
 
     def reviews(self, bank: str) -> list[Review]:
         """Every review of a bank."""
-        return as_one(self.ledgers("reviews", bank, Review))
+        return list(as_one(self.ledgers("reviews", bank, Review)))
 
     def answer_path(self, bank: str, model: str) -> Path:
         """Where a model's answers lie, or would; those of shards lie beside it."""
         return self.root / "answers" / file_stem(bank) / _ledger_file(model)
 
-    def skimmed(self, kind: str, bank: str, model: type[Row]) -> list[Row]:
+    def skimmed(self, kind: str, bank: str, model: type[Row]) -> Sequence[Row]:
         """Every row of `ledgers(...)` as `skim` reads it, in a fraction of time and memory."""
         return as_one(self.ledgers(kind, bank, model), Ledger.skim)
 

@@ -16,10 +16,10 @@ FLOORS = {
     7: {"vote"},
     6: {"questions", "report", "workspace", "runner", "providers", "evaluation", "until"},
     5: {"ledger", "formats", "stats", "catalog", "judge", "fleet", "classify"},
-    4: {"prompts", "answer", "weights", "pace"},
+    4: {"prompts", "answer", "weights", "pace", "index"},
     3: {"batches", "checkpoint", "csvfile", "yamlfile", "keys", "parsers", "price", "skim"},
-    2: {"jsonl", "chat", "torchfile", "shards"},
-    1: {"records", "errors", "escape", "columns", "surrogates", "said"},
+    2: {"jsonl", "chat", "torchfile", "shards", "rows", "wholefile"},
+    1: {"records", "errors", "escape", "columns", "surrogates", "said", "alike"},
 }
 FACES = {"__init__", "__main__"}  # the package's own face and its door from `python -m`
 CUPBOARDS = {"utils", "util", "common", "helpers", "misc", "base", "core", "manager", "handler"}

@@ -13,8 +13,9 @@ from evalkit.chat import Reply, Sampling
 from evalkit.errors import Missing, Unknown
 from evalkit.judge.canaries import ORDER, canaries
 from evalkit.judge.filling import basis, filled, harmless
-from evalkit.judge.judging import Judging, read_again, standing
+from evalkit.judge.judging import Judging, read_again
 from evalkit.judge.showings import Showing, identical, pairs, plan
+from evalkit.judge.standing import standing
 from evalkit.price import tokens_about
 from evalkit.prompts import JudgePrompt
 from evalkit.records import Answer, Question, Usage
@@ -137,7 +138,7 @@ def test_the_questions_come_in_an_order_that_their_ids_alone_give():
 
 def test_samples_are_asked_each():
     found = plan(bank(2), answers(bank(2)), [("base", "m")], samples=3).showings
-    assert Counter(each.sample for each in found) == {0: 4, 1: 4, 2: 4}
+    assert [each.samples for each in found] == [3] * 4
 
 
 @pytest.mark.parametrize(("number", "again"), [(20, 20), (100, 30), (400, 40)])
@@ -146,15 +147,15 @@ def test_a_tenth_and_at_least_thirty_are_asked_again_in_their_first_order(number
     rows = answers(questions, ("a", "b"))
     once = plan(questions, rows, [("a", "b")]).showings
     found = plan(questions, rows, [("a", "b")], again=True).showings
-    more = [each for each in found if each.sample == 1]
+    more = [each for each in found if each.samples == 2]
     assert len(more) == again == len({each.question.id for each in more})
-    assert [each for each in found if each.sample == 0] == once
+    assert [replace(each, samples=1) for each in found] == once
     firsts = {}
     for each in once:
         firsts.setdefault(each.question.id, each.shown)
     assert all(firsts[each.question.id] == each.shown for each in more)
     alone = plan(questions, rows, [("a", "b")], shows=1, again=True).showings
-    assert sum(each.sample == 1 for each in alone) == 2 * again
+    assert sum(each.samples == 2 for each in alone) == 2 * again
 
 
 def test_of_several_samples_of_an_answer_the_first_is_judged():
@@ -431,7 +432,7 @@ def test_what_was_asked_is_not_asked_again():
         {"showings": [one(Question.model_validate(question("q0", turns=["Why?"])))]},
         {"showings": [one(Question.model_validate(question("q0", checklist=["short"])))]},
         {"showings": [one(models=("base", "other"))]},
-        {"showings": [one(sample=1)]},
+        {"showings": [one(samples=2)]},
         {"structured": True},
     ],
 )

@@ -1,9 +1,11 @@
 """What a million rows need: a page of the telling ones, a judge that starts without filling all."""
 
+import random
+
 import pytest
 from conftest import answer, question, review, write_lines
 
-from evalkit.chat import Reply
+from evalkit.chat import Reply, about
 from evalkit.cli import report as report_verb
 from evalkit.judge import judging
 from evalkit.judge.judging import Judging
@@ -13,7 +15,7 @@ from evalkit.records import Answer, Question, Review
 from evalkit.report import explorer
 from evalkit.report.page import page
 from evalkit.report.results import evidence
-from evalkit.skim import skimmer
+from evalkit.skim import read
 from evalkit.workspace import SHIPPED, Workspace
 from evalkit.yamlfile import load
 
@@ -90,11 +92,12 @@ def test_the_page_says_what_it_leaves_out_and_its_numbers_are_of_all(tmp_path, m
 PROMPT = load(SHIPPED / "prompts/judge/pair-scores.yaml", JudgePrompt)
 
 
-def asked(rows, **how):
+def asked(rows, samples=1, text="", **how):
     """A judging of six questions with the rows that are there."""
     bank = [Question.model_validate(question(f"q{n}")) for n in range(6)]
-    answers = [Answer.model_validate(answer(q.id, m, f"{q.id} {m}")) for q in bank for m in "ab"]
-    showings = plan(bank, answers, [("a", "b")]).showings
+    said = f"{{}} {{}}{text}".format
+    answers = [Answer.model_validate(answer(q.id, m, said(q.id, m))) for q in bank for m in "ab"]
+    showings = plan(bank, answers, [("a", "b")], samples=samples).showings
     how = {"judge": "j", "model_id": "id", "prompt": PROMPT} | how
     return Judging(prompt_name="pair-scores", showings=showings, rows=rows, **how)
 
@@ -105,7 +108,7 @@ def bought(text="8 9"):
 
 
 def lightly(rows):
-    return skimmer(Review)("\n".join(row.line() for row in rows).encode())
+    return read(Review, ["\n".join(row.line() for row in rows).encode()])
 
 
 @pytest.fixture
@@ -156,3 +159,64 @@ def test_an_unreadable_reply_is_asked_again_with_its_words(fills):
     rows = lightly(bought("I will not say."))
     request = next(asked(rows).requests())
     assert [message.text for message in request.messages[2:]] == ["I will not say.", PROMPT.repair]
+
+
+OTHER_WORDS = PROMPT.model_copy(update={"template": PROMPT.template + "!"})
+
+
+def replies(chance, rows):
+    """What a run leaves: replies of all kinds, some asked again, in any order, some not come."""
+    for how in (
+        {"model_id": "other"},
+        {"prompt": OTHER_WORDS},
+        {"samples": 3},
+        {"text": "new"},
+    ):
+        judging_ = asked([], **how)
+        for request in judging_.requests():
+            while request is not None and chance.random() < 0.7:
+                text = chance.choice(["8 9", "7 7", "Both are fine.", ""])
+                cut = "length" if chance.random() < 0.2 else "stop"
+                row = judging_.record(request, Reply(text, finish_reason=cut), 0.1)
+                rows.append(row)
+                request = judging_.take(row)
+    chance.shuffle(rows)
+    return [*{row.key: row for row in rows}.values()]  # a ledger holds none twice
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_what_is_known_by_hashes_is_what_is_known_by_filling_every_prompt(seed):
+    rows = replies(random.Random(seed), [])
+    unknown = [row.model_copy(update={"manner": None}) for row in rows]
+    for how in (
+        {},
+        {"samples": 2},
+        {"prompt": OTHER_WORDS},
+        {"model_id": "other"},
+        {"text": "new"},
+    ):
+        slow = asked(unknown, **how)
+        for quick in (asked(rows, **how), asked(lightly(rows), **how)):
+            assert [*quick.owed()] == [*slow.owed()]
+            assert (quick.total, quick.done) == (slow.total, slow.done)
+            done = [(about(row), row.sample) for row in quick.complete()]
+            assert sorted(done) == sorted((about(row), row.sample) for row in slow.complete())
+            assert len(done) == quick.done == quick.total - len([*quick.owed()])
+            assert {r.asked for r in quick.complete()} == {r.asked for r in slow.complete()}
+            assert quick.usual() == slow.usual()
+
+
+def test_of_rows_that_were_asked_the_same_the_last_one_counts():
+    first, *others = bought()
+    second = first.model_copy(update={"scores": (1.0, 2.0), "asked": "1"})
+    for rows in ([first, second, *others], lightly([first, *others, second])):
+        (row,) = (row for row in asked(rows).complete() if about(row) == about(first))
+        assert row.scores == (1.0, 2.0)
+    assert len(asked([first]).complete()) == 1
+
+
+def test_a_row_that_was_here_already_is_counted_once():
+    rows = bought()
+    again = asked(rows)
+    assert again.take(rows[0]) is None
+    assert (again.done, again.total, len(again.complete())) == (12, 12, 12)

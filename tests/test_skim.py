@@ -1,6 +1,8 @@
 """Rows read light: the same as the records, but for the words, and as strict."""
 
 import json
+import tempfile
+from pathlib import Path
 
 import pytest
 from conftest import answer, review
@@ -12,7 +14,7 @@ from evalkit import jsonl, skim
 from evalkit.ledger import Ledger
 from evalkit.records import Answer, Review, Usage, short_hash
 
-DROPPED = {"text", "reasoning", "extra", "sampling", "template", "latency"}
+DROPPED = {"text", "reasoning", "extra", "sampling", "template", "latency"}  # of a review
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 NAME = st.sampled_from(["a", "org/b", "名", 'q"uo": te', "back\\", '\\": '])
 
@@ -41,10 +43,15 @@ def reviews(draw):
     )
 
 
+def looked(model, block):
+    """The rows of a block, as they were looked at."""
+    return [row for rows, _ in skim.skimmer(model)(block) for row in rows]
+
+
 @given(reviews())
 def test_a_look_alike_says_what_its_record_says(row):
     line = row.line().encode()
-    (seen,) = skim.skimmer(Review)(line)
+    (seen,) = skim.read(Review, [line])
     assert seen.key == row.key
     assert not seen.is_vote
     kept = set(Review.model_fields) - DROPPED - {"usage"}
@@ -54,19 +61,20 @@ def test_a_look_alike_says_what_its_record_says(row):
     assert (seen.usage and (seen.usage.input, seen.usage.output)) == (
         row.usage and (row.usage.input, row.usage.output)
     )
-    if type(seen) is not Review:
-        assert seen.text == ("" if row.scores is not None else row.text)
+    assert seen.text == ("" if row.scores is not None else row.text)
     assert skim.question(line) == row.question
 
 
 def test_rows_as_evalkit_writes_them_are_read_light_and_share_what_is_the_same():
     lines = [
-        Review.model_validate(review(f"q{n % 2}", ("m", "base"), text="x" * 500)).line().encode()
+        Review.model_validate(review(f"q{n % 2}", ("m", "base"), text="x" * 500, asked=str(n)))
+        .line()
+        .encode()
         for n in range(4)
     ]
-    look = skim.skimmer(Review)
-    rows = look(b"\n".join(lines))
-    assert not any(isinstance(row, Review) for row in rows)
+    block = b"\n".join(lines)
+    assert not any(isinstance(row, Review) for row in looked(Review, block))
+    rows = skim.read(Review, [block])
     assert rows[0].shown is rows[1].shown
     assert rows[0].question is rows[2].question
     assert not any(row.text for row in rows)
@@ -74,7 +82,7 @@ def test_rows_as_evalkit_writes_them_are_read_light_and_share_what_is_the_same()
 
 def test_an_answer_keeps_its_words():
     row = Answer.model_validate(answer("q1", "m", "said"))
-    (seen,) = skim.skimmer(Answer)(row.line().encode())
+    (seen,) = skim.read(Answer, [row.line().encode()])
     assert not isinstance(seen, Answer)
     assert (seen.turns, seen.hash, seen.characters) == (row.turns, row.hash, row.characters)
     assert not seen.is_empty
@@ -82,7 +90,7 @@ def test_an_answer_keeps_its_words():
 
 def test_a_vote_comes_as_the_record():
     row = Review.model_validate(review("q1", ("m", "base"), (1, 0)) | {"prompt": "vote"})
-    assert skim.skimmer(Review)(row.line().encode()) == [row]
+    assert looked(Review, row.line().encode()) == [row]
 
 
 BAD = {
@@ -105,7 +113,7 @@ def test_what_is_refused_strictly_is_refused_here(wrong):
     with pytest.raises(ValidationError) as strictly:
         Review.model_validate(jsonl.parse(line))
     with pytest.raises(ValidationError) as light:
-        skim.skimmer(Review)(line)
+        looked(Review, line)
     assert str(light.value) == str(strictly.value)
 
 
@@ -121,20 +129,20 @@ def test_what_is_refused_strictly_is_refused_here(wrong):
 def test_a_key_that_stands_twice_is_refused(edit):
     line = edit(json.dumps(review("q1", ("m", "base")))).encode()
     with pytest.raises(jsonl.Malformed, match="stands twice"):
-        skim.skimmer(Review)(line)
+        looked(Review, line)
 
 
 @pytest.mark.parametrize("raw", [b'{"question": "q', b"[]", b"\xff", b'{"dollars": NaN}'])
 def test_what_is_no_row_is_refused(raw):
     with pytest.raises(jsonl.Malformed):
-        skim.skimmer(Review)(raw)
+        looked(Review, raw)
     assert skim.question(raw) is None
 
 
 def test_another_spelling_of_the_same_row_is_read_strictly_and_is_the_same():
     row = review("q1", ("m", "base"))
     for text in (json.dumps(row, separators=(",", ":")), json.dumps(row | {"sample": 0})):
-        assert skim.skimmer(Review)(text.encode()) == [Review.model_validate(row)]
+        assert looked(Review, text.encode()) == [Review.model_validate(row)]
 
 
 def test_a_ledger_is_read_again_only_where_it_changed(tmp_path):
@@ -162,7 +170,7 @@ def test_a_torn_last_line_is_set_aside_as_ever(tmp_path):
 def test_one_doubtful_line_costs_no_other_its_lightness():
     row = Review.model_validate(review("q1", ("m", "base"))).line()
     odd = row.replace('": ', '":')
-    rows = skim.skimmer(Review)(f"{row}\n\n{odd}\n  {row}\r\n".encode())
+    rows = looked(Review, f"{row}\n\n{odd}\n  {row}\r\n".encode())
     assert [isinstance(each, Review) for each in rows] == [False, True, False]
     assert len({each.key for each in rows}) == 1
 
@@ -182,3 +190,36 @@ def test_lines_come_in_blocks_of_whole_ones(tmp_path, monkeypatch):
     monkeypatch.setattr(jsonl, "MAX_ROW", 50)
     with pytest.raises(jsonl.Malformed, match="a row of more than"):
         [*jsonl.blocks(file)]
+
+
+@given(
+    st.lists(st.sampled_from([b'{"a": 1}', b"{", b" ", b"", b"\r", b"\xff"])),
+    st.booleans(),
+    st.booleans(),
+)
+def test_a_last_line_that_stops_in_its_middle_is_found_without_the_others(parts, ended, bom):
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "a.jsonl")
+        path.write_bytes(b"\xef\xbb\xbf" * bom + b"\n".join(parts) + b"\n" * ended)
+        torn = jsonl.torn(path)
+        last = [*jsonl.lines(path)][-1:]
+        if torn is None:
+            assert ended or not last or last[0].ended or last[0].raw == b'{"a": 1}'
+        else:
+            assert not last[0].ended
+            assert (torn.raw, torn.start, torn.end) == (last[0].raw, last[0].start, last[0].end)
+            assert (
+                b"".join(jsonl.blocks(path, 0, torn.start)) + path.read_bytes()[torn.start :]
+                == (path.read_bytes()[3 * bom :])
+            )
+
+
+def test_a_line_that_is_longer_than_a_row_is_not_torn(tmp_path, monkeypatch):
+    monkeypatch.setattr(jsonl, "MAX_ROW", 50)
+    path = tmp_path / "a.jsonl"
+    path.write_bytes(b"x" * 50)
+    assert jsonl.torn(path) is not None
+    path.write_bytes(b"x" * 51)
+    assert jsonl.torn(path) is None
+    path.write_bytes(b"\n" + b"x" * 50)
+    assert jsonl.torn(path) is None

@@ -14,7 +14,7 @@ import pytest
 from conftest import answer, question, read_lines, review, write_lines
 from hostile import BEACON, TEXTS
 
-from evalkit.judge.judging import standing
+from evalkit.judge.standing import standing
 from evalkit.records import VOTE, Answer, Question, Review, human
 from evalkit.vote.ballot import Choice, Session, ballot, place
 

@@ -405,7 +405,7 @@ def _outcome(
 
 def counts(plan: Plan) -> dict[str, Any]:
     """What one model gave, for programs."""
-    work, done = plan.run, len(plan.asking.complete())
+    work, done = plan.run, plan.asking.done
     return {
         "model": plan.model.name,
         "done": done,

@@ -50,7 +50,7 @@ def export(
     from evalkit import formats
     from evalkit.answer import standing
     from evalkit.cli.report import only_bank
-    from evalkit.judge.judging import standing as standing_reviews
+    from evalkit.judge.standing import standing as standing_reviews
 
     write = formats.writer(tool)
     workspace = open_workspace(given.folder)

@@ -1,8 +1,8 @@
 """evalkit judge: have a strong model compare the answers."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import click
 from click.core import ParameterSource
@@ -24,6 +24,7 @@ from evalkit.cli.verb import (
     say,
     show,
     tell,
+    uncollected,
 )
 from evalkit.errors import Missing, count
 
@@ -186,7 +187,8 @@ def ask(
     limits: "Limits",
 ) -> "Outcome":
     """Ask what is owed, and tell how it went."""
-    shown = shown_of(workspace, wanted, questions)
+    with uncollected():
+        shown = shown_of(workspace, wanted, questions)
     job = calls.Job(
         planned=plans_of(workspace, wanted, shown),
         preflight=lambda plans: preflight(catalog, wanted, shown, plans),
@@ -207,13 +209,11 @@ def plans_of(workspace: "Workspace", wanted: Wanted, shown: "Shown") -> "Callabl
     ledgers = workspace.review_ledgers(wanted.bank, judges, shown.prompt_name, wanted.shard)
 
     def planned() -> "list[Plan]":
-        from evalkit.until import Until
-
         plans: list[Plan] = []
         for model in wanted.judges:
             asking = _asking(wanted, shown, model)
             plan = plan_of(model, ledgers[model.name], asking, lambda each: each.usual())
-            plan.until = plan.asking if isinstance(plan.asking, Until) else None
+            plan.until = cast("Until", plan.asking) if wanted.until else None
             plans.append(plan)
         return plans
 
@@ -222,13 +222,12 @@ def plans_of(workspace: "Workspace", wanted: Wanted, shown: "Shown") -> "Callabl
 
 def _asking(
     wanted: Wanted, shown: Shown, model: "Model"
-) -> "Callable[[list[Review]], Judging | Until]":
+) -> "Callable[[Sequence[Review]], Judging | Until]":
     from evalkit.judge.judging import Judging
-    from evalkit.until import Goal, Until
 
     structured = model.stanza.structured if wanted.structured is None else wanted.structured
 
-    def of(rows: "list[Review]") -> Judging | Until:
+    def of(rows: "Sequence[Review]") -> "Judging | Until":
         judging = Judging(
             model.name,
             model.asked_as,
@@ -241,6 +240,8 @@ def _asking(
         )
         if wanted.until is None:
             return judging
+        from evalkit.until import Goal, Until
+
         goal = Goal(wanted.until, wanted.alpha, wanted.tie_zone / 100)
         return Until(
             judging,
@@ -270,16 +271,17 @@ def _words(seen: dict[str, Any]) -> list[str]:
 
 def _counts(plan: "Plan") -> dict[str, Any]:
     from evalkit.report.caveats import alarms
-    from evalkit.report.results import canary_rows
+    from evalkit.report.results import canary_rows, no_canaries
+    from evalkit.rows import Rows
 
-    reviews = plan.asking.complete()
-    own = [row for row in reviews if row.canary is None]
+    reviews = Rows.of(plan.asking.complete())
+    own = no_canaries(reviews)
     tests = canary_rows(reviews)
     return calls.counts(plan) | {
         "reviews": len(own),
-        "unreadable": sum(row.scores is None for row in own),
-        "outside_scale": sum("outside_scale" in row.flags for row in own),
-        "cut": sum(row.cut > 0 for row in own),
+        "unreadable": own.number("scores", lambda scores: scores is None),
+        "outside_scale": own.number("flags", lambda flags: "outside_scale" in flags),
+        "cut": own.number("cut", bool),
         "canaries": sum(row.calls - row.unreadable for row in tests),
         "canaries_missed": sum(row.missed for row in tests),
         "alarms": list(alarms(tests)),

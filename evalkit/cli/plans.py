@@ -4,7 +4,7 @@ Knows no question and no verb, and makes no call.
 """
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -30,7 +30,12 @@ class Asked(Protocol):
         """Rows that all of it takes."""
         ...
 
-    def complete(self) -> list[Any]:
+    @property
+    def done(self) -> int:
+        """How many rows are here."""
+        ...
+
+    def complete(self) -> Sequence[Any]:
         """The rows that are here."""
         ...
 
@@ -72,13 +77,13 @@ class Plan:
     @property
     def owed(self) -> int:
         """Rows that are not complete now."""
-        return self.asking.total - len(self.asking.complete())
+        return self.asking.total - self.asking.done
 
 
 def plan(
     model: "Model",
     ledger: "Ledger[Any]",
-    asking_of: Callable[[list[Any]], Asked],
+    asking_of: Callable[[Sequence[Any]], Asked],
     usual_of: Callable[[Any], tuple[float, float]],
 ) -> Plan:
     """What a model is asked, given the rows of all its ledgers, and what that takes.
@@ -94,7 +99,7 @@ def plan(
     usual = usual_of(asking)
     estimate = price.estimate(asking.calls(), cost, *usual)
     calls = sum(1 for _ in asking.calls())
-    return Plan(model, asking, ledger, estimate, len(asking.complete()), calls, usual)
+    return Plan(model, asking, ledger, estimate, asking.done, calls, usual)
 
 
 def work(plan: Plan, providers: "tuple[Provider, ...]", writer: "Writer[Any]") -> "Work":

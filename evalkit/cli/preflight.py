@@ -22,7 +22,7 @@ def preflight(catalog: "Catalog", wanted: "Wanted", shown: "Shown", plans: "list
 
 
 def _what(wanted: "Wanted", shown: "Shown") -> None:
-    real = len(shown.showings) - shown.canaries
+    real = shown.reviews
     how = "each answer alone" if shown.prompt.shows == 1 else f"orders: {shown.orders}"
     times = f" · {wanted.samples} times each" if wanted.samples > 1 else ""
     note(

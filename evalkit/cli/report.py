@@ -177,11 +177,14 @@ def with_words(workspace: "Workspace", found: "Evidence") -> "Evidence":
     """What a page can hold of some evidence, with the words that its reviews were read without."""
     from evalkit.records import Review
     from evalkit.report.explorer import chosen, of_size
+    from evalkit.rows import Rows
 
     bank = found.results.bank
     ids = chosen(found)
     whole = {row.key: row for row in workspace.about("reviews", bank, Review, set(ids))}
-    reviews = [whole[row.key] for row in found.reviews if row.key in whole]
+    rows = Rows.of(found.reviews)
+    keys = rows.take(rows.among("question", set(ids))).keys()
+    reviews = [whole[key] for key in keys if key in whole]
     if len(ids) < len(found.questions):
         ids = of_size(ids, found.answers, reviews)
     shown = set(ids)

@@ -70,6 +70,11 @@ class Shown:
     part: str
     """Of which shard this is, in words; empty where it is all."""
 
+    @property
+    def reviews(self) -> int:
+        """Reviews that all of it takes, canaries left out."""
+        return sum(each.samples for each in self.showings if each.canary is None)
+
 
 def shown_of(workspace: "Workspace", wanted: Wanted, questions: "list[Question]") -> Shown:
     """What there is to judge. Raises Missing or Unknown where there is nothing.
@@ -112,7 +117,7 @@ def shown_of(workspace: "Workspace", wanted: Wanted, questions: "list[Question]"
     if not plan.showings and not plan.identical:
         raise Missing("no question was answered by both models of a pair. See: evalkit report")
     tests = tests if plan.showings else []  # a judge that is asked nothing needs none
-    ties = showings.identical(standing)
+    ties = showings.identical(standing) if wanted.until else []
     found = ([*tests, *plan.showings], len(tests), plan.identical, ties, plan.unanswered)
     buys = len({each.question.id for each in plan.showings})
     shown = Shown(orders, name, prompt, compared, *found, buys, "")

@@ -41,12 +41,18 @@ class Verbs(click.Group):
 
 @contextmanager
 def uncollected() -> Iterator[None]:
-    """No garbage is looked for: of a million rows none is, and looking takes as long as reading."""
+    """No garbage is looked for: of a million rows none is, and looking takes as long as reading.
+
+    What is there afterwards is never looked at again.
+    """
+    was = gc.isenabled()
     gc.disable()
     try:
         yield
     finally:
-        gc.enable()
+        if was:
+            gc.freeze()
+            gc.enable()
 
 
 @dataclass(frozen=True)

@@ -105,8 +105,8 @@ def vote(
     """
     _check_host(host, yes=yes)
     from evalkit.answer import standing
-    from evalkit.judge.judging import standing as standing_reviews
     from evalkit.judge.showings import pairs as pairs_of
+    from evalkit.judge.standing import standing as standing_reviews
     from evalkit.records import VOTE, human
     from evalkit.vote.ballot import Choice, Session, ballot
 

@@ -47,21 +47,28 @@ def basis(prompt: JudgePrompt, question: Question) -> str:
 
 
 def filled(
-    prompt: JudgePrompt, showing: Showing, *, structured: bool = False, context: int | None = None
+    prompt: JudgePrompt,
+    showing: Showing,
+    sample: int = 0,
+    *,
+    structured: bool = False,
+    context: int | None = None,
 ) -> Filled:
-    """The request to show a judge one thing.
+    """The request to show a judge one thing, for the `sample`-th time from 0.
 
     `structured`: the service holds the judge to the prompt's schema. `context`: tokens that the
     judge takes, its reply included; longer answers lose their middle. None: no limit is known.
     """
-    whole = _request(prompt, showing, showing.answers, structured)
+    whole = _request(prompt, showing, sample, showing.answers, structured)
     if context is None or fits(whole, context):
         return Filled(whole, 0)
-    bare = _request(prompt, showing, tuple(("",) * len(a) for a in showing.answers), structured)
+    empty = tuple(("",) * len(own) for own in showing.answers)
+    bare = _request(prompt, showing, sample, empty, structured)
     room = max(0.0, context - _tokens(bare)) / MARGIN
     answers = _fitted(showing.answers, room)
     before, after = (sum(len(t) for a in each for t in a) for each in (showing.answers, answers))
-    return Filled(_request(prompt, showing, answers, structured), max(0, before - after))
+    shorter = _request(prompt, showing, sample, answers, structured)
+    return Filled(shorter, max(0, before - after))
 
 
 def fits(request: Request, context: int | None) -> bool:
@@ -75,7 +82,11 @@ def harmless(text: str) -> str:
 
 
 def _request(
-    prompt: JudgePrompt, showing: Showing, answers: tuple[Texts, ...], structured: bool
+    prompt: JudgePrompt,
+    showing: Showing,
+    sample: int,
+    answers: tuple[Texts, ...],
+    structured: bool,
 ) -> Request:
     question = showing.question
     structured = structured and prompt.reply_schema is not None
@@ -99,7 +110,7 @@ def _request(
         ),
         Sampling(prompt.sampling.temperature, prompt.sampling.max_tokens),
         about=showing.about,
-        sample=showing.sample,
+        sample=sample,
         schema=json.dumps(prompt.reply_schema, sort_keys=True) if structured else None,
     )
 

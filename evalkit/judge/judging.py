@@ -7,10 +7,11 @@ alone. That is a row of its own, and the last one counts.
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from itertools import islice
+from itertools import chain, islice
 from typing import Any
 
-from evalkit.answer import standing as answers_that_stand
+import numpy as np
+
 from evalkit.chat import Message, Reply, Request, about, bought
 from evalkit.judge.filling import Filled, basis, filled, fits
 from evalkit.judge.showings import Showing, Texts
@@ -18,6 +19,7 @@ from evalkit.parsers import PARSERS, Reading
 from evalkit.price import tokens_about
 from evalkit.prompts import JudgePrompt
 from evalkit.records import Answer, Question, Review, short_hash
+from evalkit.rows import Places, Rows, concatenated, pick
 
 MORE_ROOM = 2  # times as many tokens, where a reply was cut
 USUAL = 200  # tokens of a reply, while this judge has given none
@@ -54,24 +56,36 @@ class Judging:
         self._context = context
         drawn = prompt.sampling.model_dump()
         self._manner = short_hash([model_id, drawn, structured and prompt.reply_schema, context])
-        self._showings = {(each.about, each.sample): each for each in showings}
+        self._showings = {each.about: each for each in showings}
         self._bases: dict[str, str] = {}
-        self._hashes: dict[Texts, str] = {}
+        self._hashes = _Hashes()
+        self._before = rows if isinstance(rows, Sequence) else list(rows)
+        columns = Rows.of(self._before)
+        self._kept, owed = self._matched(columns)
+        """Places in `_before` of the rows that are known to be of a showing by their hashes."""
         self._rows: dict[Key, tuple[Review, ...]] = {}
-        """Of each showing, in the order in which they came."""
-        for row in rows:
+        """Of each other showing, in the order in which they came."""
+        for row in self._others(columns, owed):
             self._add(row)
-        self._state = {key: self._given(key, each) for key, each in self._showings.items()}
-        """Of each showing its last row, or None while one is owed."""
+        self._state = {key: self._given(key) for key in owed}
+        """Of each other showing its last row, or None while one is owed."""
+        self._came = sum(row is not None for row in self._state.values())
 
     @property
     def total(self) -> int:
         """Reviews that all of it takes, canaries included."""
-        return len(self._state)
+        return len(self._kept) + len(self._state)
 
-    def complete(self) -> list[Review]:
-        """The reviews that are here, those that cannot be read included."""
-        return [row for row in self._state.values() if row is not None]
+    @property
+    def done(self) -> int:
+        """How many reviews are here, those that cannot be read included."""
+        return len(self._kept) + self._came
+
+    def complete(self) -> Sequence[Review]:
+        """The reviews that are here; in columns where they were given so."""
+        came = [row for row in self._state.values() if row is not None]
+        kept = pick(self._before, self._kept)
+        return concatenated([kept, Rows.of(came) if isinstance(kept, Rows) else came])
 
     def owed(self) -> Iterator[Key]:
         """`Showing.about` and sample of each review that is owed."""
@@ -93,7 +107,7 @@ class Judging:
 
     def first(self) -> Request:
         """The first thing that is shown, whether it is owed or not."""
-        return self._filled(next(iter(self._showings))).request
+        return self._filled((next(iter(self._showings)), 0)).request
 
     def usual(self) -> tuple[float, float]:
         """Tokens of a reply; and tokens that were sent, for one of `price.tokens_about`.
@@ -101,20 +115,20 @@ class Judging:
         As rows that are here say, where there are any.
         """
         sent = planned = said = 0.0
-        told = ((key, row.usage) for key, row in self._state.items() if row and row.usage)
         counted = 0
-        for key, usage in islice(told, ENOUGH):
+        for row in self._some():
+            key = about(row), row.sample
             request = self._filled(key).request
-            if self._state[key] is self._row(request):
-                sent += usage.input
-                said += usage.output
+            if row.usage and row.asked == request.asked(self._id):
+                sent += row.usage.input
+                said += row.usage.output
                 planned += tokens_about(request)
                 counted += 1
         return (said / counted, sent / planned) if counted and sent else (USUAL, 1.0)
 
     def record(self, request: Request, reply: Reply, dollars: float | None) -> Review:
         """The row that a reply becomes."""
-        showing = self._showings[request.about, request.sample]
+        showing = self._showings[request.about]
         reading = read(self._prompt, showing.question, showing.answers, reply.text)
         why = reading.unreadable
         if reading.scores is None and reply.refusal:
@@ -145,36 +159,77 @@ class Judging:
 
     def take(self, row: Review) -> Request | None:
         """Count a row that is on disk; returns what follows from it, if anything."""
-        key = self._add(row)
+        key = about(row), row.sample
+        if key not in self._state:  # it was here already
+            return None
+        self._add(row)
         # nothing follows a reply with scores: its prompt need not be filled to know that
         found = self._walk(self._filled(key).request) if row.scores is None else row
         if isinstance(found, Request):
             return found
+        self._came += self._state[key] is None
         self._state[key] = found
         return None
 
     # -- inside
 
-    def _add(self, row: Review) -> Key:
+    def _matched(self, rows: Rows) -> tuple[Places, list[Key]]:
+        """Places of the rows that were asked what a showing asks, the last of each; and the rest.
+
+        No prompt is filled for them, and no row is looked at: there may be a million.
+        """
+        samples = np.array([each.samples for each in self._showings.values()], np.intp)
+        most = int(samples.max(initial=0))
+        sample = rows.columns["sample"].mapped(int, np.intp)
+        so = rows.among("manner", {self._manner}) & ~rows.among("scores", {None}) & (sample < most)
+        places = np.flatnonzero(so)
+        groups = rows.take(places).groups(*_WHAT, "answers", "prompt_hash")
+        place = np.zeros((len(groups.keys) + 1, most), np.intp)  # the last one is of no group
+        there = np.zeros(place.shape, np.bool_)
+        place[groups.of, sample[places]] = places  # of several rows the last one stays
+        there[groups.of, sample[places]] = True
+        number = {key: n for n, key in enumerate(groups.keys)}
+        of = [number.get(self._known_by(each), -1) for each in self._showings.values()]
+        wanted = np.arange(most) < samples[:, None]
+        here = wanted & there[of]
+        abouts = list(self._showings)
+        owed = [(abouts[n], sample) for n, sample in np.argwhere(wanted & ~here).tolist()]
+        return place[of][here], owed
+
+    def _known_by(self, showing: Showing) -> tuple[Any, ...]:
+        """What a row of it says of what it was shown."""
+        answers = tuple(map(self._hashes.__getitem__, showing.answers))
+        return *_what(showing), answers, self._basis(showing.question)
+
+    def _others(self, rows: Rows, owed: Iterable[Key]) -> Sequence[Review]:
+        """The rows of some showings that are not known by their hashes."""
+        wanted = {_what(self._showings[about]) for about, _ in owed}
+        if not wanted:
+            return []
+        of = rows.groups(*_WHAT).mask(lambda *what: what in wanted)
+        of[self._kept] = False
+        return pick(self._before, of)
+
+    def _some(self) -> Iterator[Review]:
+        """Rows that are here, as many as tell what is usual."""
+        told = Rows.of(self._before).mask("usage", lambda usage: usage is not None)
+        kept = pick(self._before, self._kept[told[self._kept]][:ENOUGH])
+        came = (row for row in self._state.values() if row and row.usage)
+        return islice(chain(kept, came), ENOUGH)
+
+    def _add(self, row: Review) -> None:
         key = about(row), row.sample
         self._rows[key] = (*self._rows.get(key, ()), row)
-        return key
 
     def _filled(self, key: Key) -> Filled:
-        return filled(
-            self._prompt, self._showings[key], structured=self._structured, context=self._context
-        )
+        showing, sample = self._showings[key[0]], key[1]
+        how: Any = {"structured": self._structured, "context": self._context}
+        return filled(self._prompt, showing, sample, **how)
 
-    def _given(self, key: Key, showing: Showing) -> Review | None:
+    def _given(self, key: Key) -> Review | None:
         """The last row of a showing; None where one is owed."""
-        rows = self._rows.get(key)
-        if rows is None:
+        if key not in self._rows:
             return None
-        told = self._basis(showing.question), tuple(map(self._hash, showing.answers))
-        for row in reversed(rows):  # no prompt is filled where a hash tells that it would be this
-            same = row.manner == self._manner and (row.prompt_hash, row.answers) == told
-            if same and row.scores is not None:
-                return row
         found = self._walk(self._filled(key).request)
         return None if isinstance(found, Request) else found
 
@@ -182,11 +237,6 @@ class Judging:
         if question.id not in self._bases:
             self._bases[question.id] = basis(self._prompt, question)
         return self._bases[question.id]
-
-    def _hash(self, answer: Texts) -> str:
-        if answer not in self._hashes:
-            self._hashes[answer] = short_hash(answer)
-        return self._hashes[answer]
 
     def _row(self, request: Request) -> Review | None:
         """The last row that was asked just so."""
@@ -218,6 +268,22 @@ class Judging:
             again = replace(request, messages=(*request.messages, *said), schema=None)
             more.append(again)
         return next((each for each in more if fits(each, self._context)), None)
+
+
+class _Hashes(dict[Texts, str]):
+    """Answers and their hashes, each worked out once."""
+
+    def __missing__(self, answer: Texts) -> str:
+        made = self[answer] = short_hash(answer)
+        return made
+
+
+_WHAT = ("question", "shown", "canary")
+
+
+def _what(showing: Showing) -> tuple[Any, ...]:
+    """What a row of a showing has in `_WHAT`."""
+    return showing.question.id, showing.shown, showing.canary
 
 
 def read(
@@ -255,78 +321,6 @@ def read_again(
         new = {"scores": reading.scores, "rung": rung, "flags": reading.flags}
         found.append(row.model_copy(update={**new, "unreadable": reading.unreadable}))
     return found
-
-
-def standing(
-    questions: Iterable[Question],
-    answers: Iterable[Answer],
-    reviews: Iterable[Review],
-    prompts: Mapping[str, JudgePrompt],
-) -> tuple[list[Review], list[Review]]:
-    """The reviews that count, and those that are stale.
-
-    `answers`: all of them. A review counts while its question, its answers and its prompt are as
-    they were, or the first turns of its answers, where it says that it is of those. Of one showing
-    the last such row counts, and those before it are neither; of a person on one pair of answers
-    the last vote, and none where that was taken back.
-    """
-    bank = {question.id: question for question in questions}
-    answers = list(answers)
-    hashes: Hashes = {(a.question, a.model, None): set() for a in answers}
-    for answer in answers_that_stand(bank.values(), answers):
-        hashes[answer.question, answer.model, None].add(answer.hash)
-        for n in range(1, len(answer.turns) + 1):
-            first = short_hash(answer.turns[:n])
-            hashes.setdefault((answer.question, answer.model, n), set()).add(first)
-    known: dict[tuple[Any, ...], bool] = {}
-    found: dict[tuple[Any, ...], Review] = {}
-    stale = []
-    for row in reviews:  # may be a million; few differ in what makes them stale
-        told = row.question, row.prompt, row.prompt_hash
-        seen = (*told, row.shown, row.answers, row.first_turns, row.canary, row.right)
-        stands = known.get(seen)
-        if stands is None:
-            if told not in known:
-                known[told] = _is_told(row, bank, prompts)
-            stands = known[seen] = known[told] and _of_answers(row, hashes)
-        if not stands:
-            stale.append(row)
-            continue
-        place = row.asked if row.prompt_hash is None else row.answers
-        if row.is_vote:
-            found[row.question, row.judge, row.prompt, frozenset(row.shown), row.sample] = row
-        else:
-            whose = row.question, row.judge, row.prompt, row.shown
-            found[(*whose, row.canary, row.sample, place)] = row
-    return [row for row in found.values() if row.scores or not row.is_vote], stale
-
-
-Hashes = dict[tuple[str, str, int | None], set[str]]
-"""Question, model, and how many turns (None: all) -> hashes of the answers that stand."""
-
-
-def _is_told(row: Review, bank: Mapping[str, Question], prompts: Mapping[str, JudgePrompt]) -> bool:
-    """Whether a judge would be told of a review's question what it was told, as far as is known."""
-    question, prompt = bank.get(row.question), prompts.get(row.prompt)
-    if question is None or prompt is None or row.prompt_hash is None:
-        return question is not None
-    return basis(prompt, question) == row.prompt_hash
-
-
-def _of_answers(row: Review, hashes: Hashes) -> bool:
-    """Whether a review saw the answers that stand; of a canary: the one that is right."""
-    places = range(len(row.shown)) if row.canary is None else [row.right or 0]
-    if row.canary is not None and len(row.shown) == 1:
-        return True
-    return all(_stands(row, place, hashes) for place in places)
-
-
-def _stands(row: Review, place: int, hashes: Hashes) -> bool:
-    """Whether an answer that was shown stands, or nothing at all is known of its model's."""
-    question, model = row.question, row.shown[place]
-    if (question, model, None) not in hashes:
-        return True
-    return row.answers[place] in hashes.get((question, model, row.first_turns), ())
 
 
 def _is_repair(request: Request) -> bool:

@@ -35,7 +35,8 @@ class Showing:
     """The models' names, first place first."""
     answers: tuple[Texts, ...]
     """The text of each turn of each answer, in the same order."""
-    sample: int = 0
+    samples: int = 1
+    """How often it is asked."""
     canary: Canary | None = None
     right: int | None = None
     """Of a canary: the place of the answer that must win; None where it must be a tie."""
@@ -120,38 +121,41 @@ def plan(
     order that nobody chose, so that a run that ends early has seen a random part of the bank.
     """
     found = Plan()
-    texts = _texts(answers)
+    texts = _by_question(answers)
     in_order = sorted(questions, key=lambda question: place(question.id))
     models = list(dict.fromkeys(model for pair in compared for model in pair))
     for model in models:
-        if lacking := sum((question.id, model) not in texts for question in in_order):
+        if lacking := sum(model not in texts.get(each.id, {}) for each in in_order):
             found.unanswered[model] = lacking
-    twice = {pair: _part(in_order, pair, seed, "second order") for pair in compared}
+    twice = {
+        pair: _part(in_order, pair, seed, "second order") if orders == "plan" else set()
+        for pair in compared
+    }
     once_more = {
         pair: _part(in_order, pair, seed, "again") if again else set() for pair in compared
     }
     for question in in_order:
+        own = texts.get(question.id, {})
         if shows == 1:
             here: list[tuple[tuple[str, ...], int]] = [
                 ((model,), samples + _in_part(question.id, model, once_more))
                 for model in models
-                if (question.id, model) in texts
+                if model in own
             ]
         else:
             here = []
             for pair in compared:
-                if not all((question.id, model) in texts for model in pair):
+                if pair[0] not in own or pair[1] not in own:
                     continue
-                if same(*(texts[question.id, model] for model in pair)):
+                if same(own[pair[0]], own[pair[1]]):
                     found.identical += 1
                     continue
                 one, *other = _orders(question.id, pair, orders, seed, question.id in twice[pair])
                 here.append((one, samples + (question.id in once_more.get(pair, ()))))
                 here += [(shown, samples) for shown in other]
         found.showings += [
-            Showing(question, shown, tuple(texts[question.id, m] for m in shown), sample)
+            Showing(question, shown, tuple([own[model] for model in shown]), times)
             for shown, times in here
-            for sample in range(times)
         ]
     return found
 
@@ -162,20 +166,24 @@ def _in_part(question: str, model: str, parts: Mapping[Pair, set[str]]) -> bool:
 
 def identical(answers: Iterable[Answer]) -> list[tuple[str, str, str]]:
     """Question and two models that gave the same answer to it; `answers`: those that stand."""
-    by_question: dict[str, dict[str, Texts]] = {}
-    for (question, model), texts in _texts(answers).items():
-        by_question.setdefault(question, {})[model] = texts
+    alike: dict[tuple[str, Texts], list[str]] = {}
+    for (question, model), answer in first_samples(answers).items():
+        alike.setdefault((question, _bare(answer.turns)), []).append(model)
+    several = [each for each in alike.items() if len(each[1]) > 1]
     return [
         (question, *pair)
-        for question, own in by_question.items()
-        for pair in combinations(sorted(own), 2)
-        if same(own[pair[0]], own[pair[1]])
+        for (question, _), models in several
+        for pair in combinations(sorted(models), 2)
     ]
 
 
 def same(one: Texts, other: Texts) -> bool:
     """Whether there is nothing to compare: the same text, or no text on either side."""
-    return [text.strip() for text in one] == [text.strip() for text in other]
+    return _bare(one) == _bare(other)
+
+
+def _bare(texts: Texts) -> Texts:
+    return tuple([text.strip() for text in texts])
 
 
 def first_samples(answers: Iterable[Answer]) -> dict[tuple[str, str], Answer]:
@@ -188,8 +196,11 @@ def first_samples(answers: Iterable[Answer]) -> dict[tuple[str, str], Answer]:
     return first
 
 
-def _texts(answers: Iterable[Answer]) -> dict[tuple[str, str], Texts]:
-    return {key: answer.turns for key, answer in first_samples(answers).items()}
+def _by_question(answers: Iterable[Answer]) -> dict[str, dict[str, Texts]]:
+    found: dict[str, dict[str, Texts]] = {}
+    for (question, model), answer in first_samples(answers).items():
+        found.setdefault(question, {})[model] = answer.turns
+    return found
 
 
 def _orders(

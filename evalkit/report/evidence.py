@@ -1,6 +1,6 @@
 """What the page is made from: the numbers, and the rows that stand behind them."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import pandas as pd
@@ -44,7 +44,7 @@ class Evidence:
     questions: tuple[Question, ...] = ()
     answers: tuple[Answer, ...] = ()
     """Those that stand, the first sample of each."""
-    reviews: tuple[Review, ...] = ()
+    reviews: Sequence[Review] = ()
     """Those that stand, canaries included."""
     battles: pd.DataFrame = field(default_factory=pd.DataFrame)
     """As `stats.battles` gives them, people's votes too, but no ties by rule in their names."""

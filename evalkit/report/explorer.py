@@ -27,6 +27,7 @@ from evalkit.records import VOTE, Answer, Bought, Question, Review, human, place
 from evalkit.report import words
 from evalkit.report.evidence import Evidence
 from evalkit.report.markup import html
+from evalkit.rows import Rows
 from evalkit.stats.battles import BY_RULE, PAIR, by_question
 
 PACKED_FROM = 500_000  # characters of JSON; more are compressed
@@ -102,7 +103,7 @@ def chosen(evidence: Evidence, most: int = MOST_ROWS) -> list[str]:
     All of them, where they have at most `most` rows. Those that nobody judged come last.
     """
     rows = Counter(answer.question for answer in evidence.answers)
-    rows.update(review.question for review in evidence.reviews)
+    rows.update(Rows.of(evidence.reviews).values("question"))
     ids = [question.id for question in evidence.questions]
     if rows.total() <= most:
         return ids

@@ -92,7 +92,7 @@ def labelled(
         update={
             "models": sorted(models),
             "dollars": dollars_of(
-                r for each in posed for m in models for r in _own(answers, each, m)
+                r.dollars for each in posed for m in models for r in _own(answers, each, m)
             ),
             "earliest": min(days, default=None),
             "latest": max(days, default=None),

@@ -1,8 +1,9 @@
 """Every number of the page, computed once, as `report.schema` describes them."""
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from itertools import combinations
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from itertools import chain, combinations
+from math import fsum
 from types import MappingProxyType
 from typing import Any
 
@@ -11,10 +12,10 @@ import pandas as pd
 from evalkit.answer import standing
 from evalkit.catalog import Stanza
 from evalkit.errors import Missing, Unknown
-from evalkit.judge.judging import standing as standing_reviews
 from evalkit.judge.showings import CHATGPT, first_samples, identical
+from evalkit.judge.standing import standing as standing_reviews
 from evalkit.prompts import JudgePrompt
-from evalkit.records import VOTE, Answer, Bought, Question, Review, human, short_hash
+from evalkit.records import VOTE, Answer, Question, Review, human, short_hash
 from evalkit.report import caveats
 from evalkit.report.evidence import Evidence
 from evalkit.report.schema import (
@@ -42,6 +43,7 @@ from evalkit.report.schema import (
     Voter,
     WithPeople,
 )
+from evalkit.rows import Rows
 from evalkit.said import Said
 from evalkit.stats import agreement, chains, rates
 from evalkit.stats.battles import BY_RULE, PAIR, battles, by_question, groups
@@ -84,17 +86,20 @@ def evidence(
     People who voted are no judges, unless nobody else judged: then they are one together.
     """
     counted = standing(questions, answers)
-    reviews = list(reviews)
     current, stale = standing_reviews(questions, answers, reviews, prompts or {})
-    models = sorted({a.model for a in answers} | {name for r in reviews for name in r.shown})
-    baseline = _baseline(baseline, models, current)
+    rows = Rows.of(current)
+    shown = set(chain.from_iterable(Rows.of(reviews).columns["shown"].present()))
+    models = sorted({answer.model for answer in answers} | shown)
+    baseline = _baseline(baseline, models, rows)
     categories = {question.id: question.category for question in questions}
-    everybody = battles(current, categories, baseline, identical(counted))
+    everybody = battles(rows, categories, baseline, identical(counted))
     table = of_judges(everybody)
-    alone = VOTE in set(table["prompt"])
+    alone = VOTE in set(table["prompt"].unique())
     ruled = (everybody["prompt"] == VOTE) & (everybody["order"] == BY_RULE)
-    asked, left_out, all_asked = (_of_judges(rows, alone) for rows in (current, stale, reviews))
-    tested = canary_rows(current)
+    asked, left_out, all_asked = (
+        _of_judges(Rows.of(each), alone) for each in (rows, stale, reviews)
+    )
+    tested = canary_rows(rows)
     ranked, unranked = _leaderboard(table)
     none = pd.DataFrame()
     relative = chains.relative_scores(table, baseline) if baseline else none
@@ -102,18 +107,19 @@ def evidence(
     lengths = {key: answer.characters for key, answer in judged.items()}
     controlled = length_controlled(table, lengths, baseline) if baseline else none
     apart = differences(table, baseline) if baseline else none
-    own = [review for review in asked if review.canary is None]
-    days = {row.time[:10] for row in [*counted, *own] if row.time}
+    own = no_canaries(asked)
+    times = chain((answer.time for answer in counted), own.columns["time"].present())
+    days = {time[:10] for time in times if time}
     detected: list[Detected] = rows_of(Detected, detectors(questions, judged.values()))
     found = Results(
         bank=bank,
         bank_hash=short_hash([[question.id, *question.turns] for question in questions]),
         baseline=baseline,
-        judges=sorted({review.judge for review in asked}),
+        judges=sorted(asked.columns["judge"].present()),
         models=models,
         questions=len(questions),
         sample=sample,
-        dollars=dollars_of([*answers, *reviews]),
+        dollars=dollars_of(chain((a.dollars for a in answers), _dollars(Rows.of(reviews)))),
         earliest=min(days, default=None),
         latest=max(days, default=None),
         answers=[answered(model, answers, counted, categories) for model in models],
@@ -124,7 +130,7 @@ def evidence(
         agreement=rows_of(Agreement, agreement.agreements(table)),
         panel=next(iter(rows_of(Panel, agreement.panel(table))), None),
         with_people=rows_of(WithPeople, with_people(everybody)),
-        voters=_voters(current, stale),
+        voters=_voters(rows, Rows.of(stale)),
         canaries=tested,
         detectors=detected,
         alarms=[],
@@ -150,13 +156,13 @@ def evidence(
         found.model_copy(update=said),
         tuple(questions),
         tuple(judged.values()),
-        tuple(current),
+        current,
         everybody if alone else everybody[~ruled],
         prompts or {},
     )
 
 
-def _baseline(given: str | None, models: list[str], reviews: Iterable[Review]) -> str | None:
+def _baseline(given: str | None, models: list[str], reviews: Rows) -> str | None:
     if not models:
         return given
     if given is not None:
@@ -166,7 +172,9 @@ def _baseline(given: str | None, models: list[str], reviews: Iterable[Review]) -
     for name in CHATGPT:
         if name in models:
             return name
-    pairs = {frozenset(review.shown) for review in reviews if review.canary is None}
+    pairs: set[frozenset[str]] = set(
+        map(frozenset, no_canaries(reviews).columns["shown"].present())
+    )
     alone = sorted(name for pair in pairs if len(pair) == 1 for name in pair)
     pairs |= {frozenset(pair) for pair in combinations(alone, 2)}
     met = Counter(model for pair in pairs if len(pair) == 2 for model in pair).most_common(2)
@@ -197,7 +205,7 @@ def answered(
         empty=sum(answer.is_empty for answer in own),
         mean_characters=sum(lengths) / len(lengths) if lengths else None,
         cut=sum(answer.finish_reason == "length" for answer in own),
-        dollars=dollars_of(answer for answer in answers if answer.model == model),
+        dollars=dollars_of(answer.dollars for answer in answers if answer.model == model),
     )
 
 
@@ -218,54 +226,62 @@ def described(model: str, stanza: Stanza) -> Described:
     )
 
 
-def dollars_of(rows: Iterable[Bought]) -> float | None:
-    """What the rows cost as far as it is known; None where nothing is."""
-    known = [row.dollars for row in rows if row.dollars is not None]
-    return round(sum(known), 6) if known else None
+def dollars_of(amounts: Iterable[float | None]) -> float | None:
+    """What rows cost as far as it is known; None where nothing is."""
+    known = [amount for amount in amounts if amount is not None]
+    return round(fsum(known), 6) if known else None
 
 
-def _of_judges(reviews: Iterable[Review], alone: bool) -> list[Review]:
+def _dollars(rows: Rows) -> Iterator[float | None]:
+    """What all rows with one price cost, price by price."""
+    counts = rows.columns["dollars"].counts()
+    return (None if price is None else price * number for price, number in counts)
+
+
+def no_canaries(rows: Rows) -> Rows:
+    """The reviews that are in a score."""
+    return rows.take(rows.mask("canary", lambda kind: kind is None))
+
+
+def _of_judges(rows: Rows, alone: bool) -> Rows:
     """The reviews of models; where people judged `alone`, their votes as those of `PEOPLE` too."""
-    if not alone:
-        return [review for review in reviews if not review.is_vote]
-    together = {"judge": PEOPLE}
-    return [each.model_copy(update=together) if each.is_vote else each for each in reviews]
+    votes = rows.among("prompt", {VOTE})
+    return rows.with_value("judge", votes, PEOPLE) if alone else rows.take(~votes)
 
 
-def _voters(current: Iterable[Review], stale: Iterable[Review]) -> list[Voter]:
-    votes = Counter(review.judge for review in current if review.is_vote)
-    old = Counter(review.judge for review in stale if review.is_vote and review.scores)
+def _voters(current: Rows, stale: Rows) -> list[Voter]:
+    old = stale.take(stale.mask("scores", bool))
+    votes, gone = (
+        Counter(rows.take(rows.among("prompt", {VOTE})).values("judge")) for rows in (current, old)
+    )
     return [
-        Voter(voter=judge.removeprefix(human("")), votes=votes[judge], stale=old[judge])
-        for judge in sorted({*votes, *old})
+        Voter(voter=judge.removeprefix(human("")), votes=votes[judge], stale=gone[judge])
+        for judge in sorted({*votes, *gone})
     ]
 
 
 def _judged(
-    current: Sequence[Review],
-    stale: Sequence[Review],
-    reviews: Sequence[Review],
-    prompts: Mapping[str, JudgePrompt],
+    current: Rows, stale: Rows, reviews: Rows, prompts: Mapping[str, JudgePrompt]
 ) -> list[Judged]:
-    keys = sorted({(review.judge, review.prompt) for review in [*current, *stale]})
+    counted, old, bought = (rows.by("judge", "prompt") for rows in (current, stale, reviews))
     rows = []
-    for key in keys:
-        same = [review for review in current if (review.judge, review.prompt) == key]
-        own = [review for review in same if review.canary is None]
-        asked_here = any(review.prompt_hash for review in own) and key[1] in prompts
+    for key in sorted({*counted, *old}):
+        same = counted.get(key) or current.take([])
+        own = no_canaries(same)
+        asked_here = any(own.columns["prompt_hash"].present()) and key[1] in prompts
         rows.append(
             Judged(
                 judge=key[0],
                 prompt=key[1],
                 prompt_hash=prompts[key[1]].hash if asked_here else None,
-                served=sorted({review.served for review in own if review.served}),
+                served=sorted(filter(None, own.columns["served"].present())),
                 reviews=len(own),
-                unreadable=sum(review.scores is None for review in own),
-                outside_scale=sum("outside_scale" in review.flags for review in own),
-                given=sum(review.rung == "given" and not review.soft for review in own),
-                stale=sum((review.judge, review.prompt) == key for review in stale),
-                cut=sum(review.cut > 0 for review in own),
-                dollars=dollars_of(r for r in reviews if (r.judge, r.prompt) == key),
+                unreadable=own.number("scores", lambda scores: scores is None),
+                outside_scale=own.number("flags", lambda flags: "outside_scale" in flags),
+                given=own.without("soft", True).number("rung", lambda rung: rung == "given"),
+                stale=len(old.get(key, ())),
+                cut=own.number("cut", bool),
+                dollars=dollars_of(_dollars(bought[key])),
             )
         )
     return rows
@@ -276,7 +292,7 @@ def _leaderboard(table: pd.DataFrame) -> tuple[list[Strength], list[str]]:
     rows: list[Strength] = []
     unranked: list[str] = []
     for (judge, prompt), group in groups(table, ["judge", "prompt"]):
-        if len(set(group["a"]) | set(group["b"])) < FEWEST_RANKED:
+        if len({*group["a"].unique(), *group["b"].unique()}) < FEWEST_RANKED:
             continue
         try:
             found = leaderboard(group)
@@ -303,4 +319,6 @@ def _outcomes(table: pd.DataFrame) -> list[Outcomes]:
 
 def canary_rows(reviews: Iterable[Review]) -> list[Canaries]:
     """What the canaries among some reviews say of their judges."""
-    return rows_of(Canaries, canaries(reviews))
+    rows = Rows.of(reviews)
+    tests = rows.take(rows.mask("canary", lambda kind: kind is not None))
+    return rows_of(Canaries, canaries(tests))

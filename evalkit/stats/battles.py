@@ -8,12 +8,19 @@ the order only as the column `order`, which is there to measure what the order d
 
 import weakref
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from itertools import combinations
+from math import nan
+from operator import itemgetter
 
+import numpy as np
 import pandas as pd
+from pandas.api.types import union_categoricals
 
 from evalkit.records import Review
+from evalkit.rows import Column, Rows, numbered
+from evalkit.stats.intervals import Floats
 
 PAIR = ["judge", "prompt", "a", "b"]
 """What is never mixed: one judge with one prompt, on one pair of models."""
@@ -26,6 +33,9 @@ SHARE = 1e-9  # how far from 1 two shares may add up
 Key = tuple[str, ...]
 Same = tuple[str, str, str]
 """A question, and two models that gave the same answer to it."""
+
+Battle = tuple[str, str, str, str, str, str, float, float]
+"""Judge, prompt, a, b, question, order, and the scores of a and b."""
 
 COLUMNS = [*PAIR, "category", "question", "order", "score_a", "score_b", "outcome"]
 
@@ -45,27 +55,23 @@ def battles(
     where it was not graded all others. A judge that shared out one point each time compared the
     answers and graded none: its battles have outcomes and no scores.
     `identical`: ties by rule, of the pairs that were judged, where no judge was asked about the
-    question; they have no scores.
+    question; they have no scores. Texts are categorical columns.
     """
-    rows: list[tuple[object, ...]] = []
-    grades: dict[Key, dict[str, Review]] = defaultdict(dict)
-    sides: dict[tuple[str, ...], tuple[str, str] | None] = {}
-    for review in reviews:
-        if review.canary is not None or review.question not in categories:
-            continue
-        shown = review.shown
-        if shown not in sides:
-            both = len(set(shown)) == len(shown) == 2
-            sides[shown] = _sides(shown[0], shown[1], baseline) if both else None
-        if pair := sides[shown]:
-            rows.append(_battle(review, categories[review.question], pair))
-        elif len(shown) == 1:
-            key = (review.judge, review.prompt, review.question, str(review.sample))
-            grades[key][review.shown[0]] = review
-    rows += _graded(grades, categories, baseline)
-    rows += _by_rule(rows, categories, baseline, identical)
-    table = pd.DataFrame(rows, columns=COLUMNS)
-    return _without_shares(table.astype({"score_a": float, "score_b": float, "outcome": float}))
+    rows = Rows.of(reviews)  # may be a million: no row is looked at as an object
+    rows = rows.take(
+        rows.mask("canary", lambda kind: kind is None) & rows.among("question", categories)
+    )
+    sides = rows.columns["shown"].numbered(lambda shown: _pair(shown, baseline))
+    of_two = sides.mask(lambda pair: pair is not None)
+    table = _compared(rows.take(of_two), Column(sides.codes[of_two], sides.values), categories)
+    alone = rows.mask("shown", lambda shown: len(shown) == 1)
+    if graded := _graded(rows.take(alone), baseline):
+        table = _behind(table, _of_tuples(graded, categories))
+    same = [(id_, *_sides(one, other, baseline)) for id_, one, other in identical]
+    if ruled := _by_rule(table, [each for each in same if each[0] in categories]):
+        ties = _of_tuples(ruled, categories).assign(outcome=0.5)
+        table = _behind(table, ties)
+    return _without_shares(table)
 
 
 def by_question(battles: pd.DataFrame) -> pd.DataFrame:
@@ -112,21 +118,120 @@ def _sides(one: str, other: str, baseline: str | None) -> tuple[str, str]:
     return (one, other) if one_is_a else (other, one)
 
 
-def _battle(review: Review, category: str, pair: tuple[str, str]) -> tuple[object, ...]:
-    a, b = pair
-    first = review.shown[0]
-    scores = review.scores if first == a or not review.scores else review.scores[::-1]
-    order = (A_FIRST if first == a else B_FIRST) if review.order_known else UNKNOWN
-    where = (review.judge, review.prompt, a, b, category, review.question, order)
-    if review.soft and scores:
-        return (*where, *scores, scores[1])
-    return (*where, *_scored(*(scores or (None, None))))
+def _pair(shown: tuple[str, ...], baseline: str | None) -> tuple[str, str] | None:
+    """The sides of what was shown, if those were two models."""
+    both = len(set(shown)) == len(shown) == 2
+    return _sides(shown[0], shown[1], baseline) if both else None
 
 
-def _scored(score_a: float | None, score_b: float | None) -> tuple[float | None, ...]:
-    if score_a is None or score_b is None:
-        return None, None, None
-    return score_a, score_b, 1.0 if score_b > score_a else 0.0 if score_b < score_a else 0.5
+def _compared(rows: Rows, sides: Column, categories: Mapping[str, str]) -> pd.DataFrame:
+    """The verdicts on two answers that were shown together."""
+    a, b = (sides.numbered(itemgetter(side)) for side in (0, 1))
+    first = a.mapped(str, object) == rows.columns["shown"].mapped(itemgetter(0), object)
+    unknown = ~rows.mask("order_known", bool)
+    scores = [rows.columns["scores"].mapped(partial(_score, side), np.float64) for side in (0, 1)]
+    score_a, score_b = np.where(first, *scores), np.where(first, *scores[::-1])
+    return _table(
+        rows.columns["judge"],
+        rows.columns["prompt"],
+        a,
+        b,
+        rows.columns["question"],
+        categories,
+        Column(np.where(unknown, 2, np.where(first, 0, 1)), [A_FIRST, B_FIRST, UNKNOWN]),
+        score_a,
+        score_b,
+        np.where(rows.mask("soft", bool), score_b, _outcomes(score_a, score_b)),
+    )
+
+
+def _score(place: int, scores: tuple[float, ...] | None) -> float:
+    return nan if scores is None else scores[place]
+
+
+def _outcomes(score_a: Floats, score_b: Floats) -> Floats:
+    """What b made of it: 1, 0.5 or 0; NaN where a score is."""
+    return (np.sign(score_b - score_a) + 1) / 2
+
+
+def _table(
+    judge: Column,
+    prompt: Column,
+    a: Column,
+    b: Column,
+    question: Column,
+    categories: Mapping[str, str],
+    order: Column,
+    *numbers: Floats,
+) -> pd.DataFrame:
+    category = question.numbered(categories.get)
+    texts = [judge, prompt, a, b, category, question, order]
+    return pd.DataFrame(dict(zip(COLUMNS, [*map(_categorical, texts), *numbers], strict=True)))
+
+
+def _categorical(column: Column) -> pd.Categorical:
+    """Texts as numbers, in alphabetical order: in that, groups of a million rows are found."""
+    values = sorted(column.values)
+    number = {value: n for n, value in enumerate(values)}
+    codes = np.array([number[value] for value in column.values], np.intp)[column.codes]
+    return pd.Categorical.from_codes(codes, pd.Index(values, dtype="str"))
+
+
+def _behind(table: pd.DataFrame, more: pd.DataFrame) -> pd.DataFrame:
+    """One table behind another."""
+    texts = COLUMNS[:-3]
+    both = pd.concat([table, more], ignore_index=True)
+    return both.assign(
+        **{
+            name: union_categoricals([table[name], more[name]], sort_categories=True)
+            for name in texts
+        }
+    )
+
+
+def _graded(rows: Rows, baseline: str | None) -> list[Battle]:
+    """The verdicts on answers that were graded each alone."""
+    grades: dict[Key, dict[str, float]] = defaultdict(dict)
+    names = ("judge", "prompt", "question", "sample", "shown", "scores")
+    for *key, shown, scores in rows.tuples(names):
+        grades[*key,][shown[0]] = _score(0, scores)
+    graded: dict[Key, set[str]] = defaultdict(set)
+    for (judge, prompt, *_), models in grades.items():
+        graded[judge, prompt] |= set(models)
+    found: list[Battle] = []
+    for (judge, prompt, question, _), models in grades.items():
+        for one, other in combinations(sorted(models), 2):
+            if baseline in graded[judge, prompt] and baseline not in (one, other):
+                continue
+            a, b = _sides(one, other, baseline)
+            found.append((judge, prompt, a, b, question, ALONE, models[a], models[b]))
+    return found
+
+
+def _by_rule(battles: pd.DataFrame, same: Sequence[Same]) -> list[Battle]:
+    """Ties of the pairs that were judged, where the judge was not asked; `same`: a before b."""
+    if not same:
+        return []
+    here = battles[battles["question"].isin({question for question, *_ in same})]
+    asked = set(here[[*PAIR, "question"]].itertuples(index=False, name=None))
+    judgings = battles[PAIR].drop_duplicates().sort_values(PAIR)
+    by_pair: dict[tuple[str, str], list[tuple[str, str]]] = defaultdict(list)
+    for judge, prompt, a, b in judgings.itertuples(index=False, name=None):
+        by_pair[a, b].append((judge, prompt))
+    return [
+        (judge, prompt, a, b, question, BY_RULE, nan, nan)
+        for question, a, b in same
+        for judge, prompt in by_pair[a, b]
+        if (judge, prompt, a, b, question) not in asked
+    ]
+
+
+def _of_tuples(found: Sequence[Battle], categories: Mapping[str, str]) -> pd.DataFrame:
+    *texts, score_a, score_b = zip(*found, strict=True)
+    judge, prompt, a, b, question, order = map(numbered, texts)
+    a_b = np.array([score_a, score_b], np.float64)
+    both = np.where(np.isnan(a_b).any(0), nan, a_b)  # one alone tells nothing
+    return _table(judge, prompt, a, b, question, categories, order, *both, _outcomes(*both))
 
 
 def _without_shares(battles: pd.DataFrame) -> pd.DataFrame:
@@ -137,37 +242,3 @@ def _without_shares(battles: pd.DataFrame) -> pd.DataFrame:
     return battles.assign(
         score_a=battles["score_a"].mask(shared), score_b=battles["score_b"].mask(shared)
     )
-
-
-def _graded(
-    grades: Mapping[Key, Mapping[str, Review]], categories: Mapping[str, str], baseline: str | None
-) -> Iterator[tuple[object, ...]]:
-    graded: dict[Key, set[str]] = defaultdict(set)
-    for (judge, prompt, *_), models in grades.items():
-        graded[judge, prompt] |= set(models)
-    for (judge, prompt, question, _), models in grades.items():
-        met = combinations(sorted(models), 2)
-        for one, other in met:
-            if baseline in graded[judge, prompt] and baseline not in (one, other):
-                continue
-            a, b = _sides(one, other, baseline)
-            both = [(models[model].scores or (None,))[0] for model in (a, b)]
-            where = (judge, prompt, a, b, categories[question], question, ALONE)
-            yield (*where, *_scored(*both))
-
-
-def _by_rule(
-    rows: list[tuple[object, ...]],
-    categories: Mapping[str, str],
-    baseline: str | None,
-    identical: Iterable[Same],
-) -> Iterator[tuple[object, ...]]:
-    judged = {(*row[:4], row[5]) for row in rows}
-    judgings = sorted({row[:4] for row in rows}, key=str)
-    for question, one, other in identical:
-        sides = _sides(one, other, baseline)
-        for judge, prompt, *pair in judgings:
-            asked = (judge, prompt, *pair, question) in judged
-            if tuple(pair) == sides and question in categories and not asked:
-                where = (judge, prompt, *sides, categories[question], question, BY_RULE)
-                yield (*where, None, None, 0.5)

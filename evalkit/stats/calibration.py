@@ -119,7 +119,7 @@ def with_people(battles: pd.DataFrame) -> pd.DataFrame:
     votes = items.loc[items["prompt"] == VOTE, [*ITEM, "judge", "verdict"]]
     both = items.merge(votes, on=ITEM, suffixes=("", "_of_person"))
     human = both["prompt"] == VOTE
-    both = both.assign(judge=both["judge"].mask(human, PEOPLE))[
+    both = both.assign(judge=both["judge"].astype("str").mask(human, PEOPLE))[
         ~human | (both["judge"] != both["judge_of_person"])
     ]
     rows = []

@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy.stats import binomtest
+from scipy.special import bdtr
 
 from evalkit.records import Review
+from evalkit.rows import Rows
 from evalkit.stats.agreement import crossed, kappa, of_counts, verdicts
 from evalkit.stats.battles import A_FIRST, B_FIRST, PAIR, by_question, groups
 from evalkit.stats.intervals import Estimate, Floats, mean, mean_outcome, wilson
@@ -37,9 +38,7 @@ def report_card(
     same again, the same verdict; `longer`: the longer answer won, of `decided` items, which is an
     association and no cause.
     """
-    called: dict[tuple[str, str], list[Review]] = {}
-    for review in reviews:
-        called.setdefault((review.judge, review.prompt), []).append(review)
+    called = Rows.of(reviews).by("judge", "prompt")
     readable = battles.dropna(subset=["outcome"])
     parts = dict(groups(readable, ["judge", "prompt"]))
     rows = []
@@ -72,14 +71,15 @@ def consistency_by_category(battles: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=BY_CATEGORY)
 
 
-def _unread(calls: list[Review]) -> dict[str, Any]:
-    unreadable = sum(review.scores is None for review in calls)
+def _unread(calls: Rows) -> dict[str, Any]:
+    unreadable = calls.number("scores", lambda scores: scores is None)
     low, high = wilson(unreadable, len(calls))
+    refused = calls.mask("refusal", bool) | calls.among("unreadable", {"refused"})
     return {
         "unreadable": unreadable / len(calls),
         "unreadable_low": low,
         "unreadable_high": high,
-        "refused": sum(bool(r.refusal) or r.unreadable == "refused" for r in calls),
+        "refused": int(refused.sum()),
     }
 
 
@@ -122,8 +122,15 @@ def _orders(group: pd.DataFrame) -> dict[str, Any]:
         **_estimate("effect", mean(_by_question(pull))),
         "flips_to_first": first,
         "flips_to_second": second,
-        "flips_p": float(binomtest(first, first + second).pvalue) if first + second else None,
+        "flips_p": _sign_test(first, second),
     }
+
+
+def _sign_test(one: int, other: int) -> float | None:
+    """The exact binomial test of two counts that are as likely, two-sided; None of none."""
+    if not one + other:
+        return None
+    return min(1.0, 2 * float(bdtr(min(one, other), one + other, 0.5)))
 
 
 def _again(group: pd.DataFrame) -> dict[str, Any]:

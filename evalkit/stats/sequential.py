@@ -291,6 +291,6 @@ def races(battles: pd.DataFrame, alpha: float = ALPHA) -> pd.DataFrame:
 def _in_order(judged: pd.DataFrame) -> tuple[Sequence[tuple[str, ...]], Floats]:
     """The pairs of one judging, and (n, m) their outcomes of a minus b, question by question."""
     table = judged.pivot(index="question", columns=PAIR, values="outcome")
-    table = table.sort_index(key=lambda ids: ids.map(place))
+    table = table.iloc[np.argsort([place(str(id_)) for id_ in table.index])]
     pairs: list[tuple[str, ...]] = [tuple(pair) for pair in table.columns]
     return pairs, 1 - 2 * table.to_numpy(np.float64)
