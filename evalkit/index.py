@@ -7,11 +7,11 @@ came later stand behind those bytes and are read there.
 """
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from os import SEEK_END
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -29,7 +29,8 @@ from evalkit.wholefile import write_whole
 LEAST = 16_000_000  # bytes of a ledger; a smaller one is read faster than anybody notices
 MUCH = 0.1  # of a ledger that its index is not of: then it is made again
 FORMAT = 1  # another one where what stands in an index changed, or what makes a review sound
-_PIECE = 4_000_000  # bytes that are hashed at once
+PIECE = 64_000_000  # bytes of a ledger that one thread hashes
+_READ = 4_000_000  # of them at once
 
 _TOKENS = tuple[int, int] | None
 
@@ -41,10 +42,35 @@ class Index:
     """The reviews in the first bytes of a ledger."""
 
     rows: Rows
-    end: int
-    """How many bytes of it."""
-    digest: Any
-    """SHA-256 of those bytes, as hashlib has it."""
+    digest: "Digest"
+    """Of those bytes."""
+
+
+class Digest:
+    """What the first bytes of a file are known by: the SHA-256 of those of its pieces.
+
+    So all cores can work it out together.
+    """
+
+    def __init__(self, pieces: "Iterable[hashlib._Hash]" = (), end: int = 0) -> None:
+        self._pieces = list(pieces)
+        self.end = end
+        """How many bytes."""
+
+    def update(self, data: bytes) -> None:
+        """Take the bytes that follow."""
+        rest = memoryview(data)
+        while rest:
+            if self.end % PIECE == 0:
+                self._pieces.append(hashlib.sha256())
+            now = rest[: PIECE - self.end % PIECE]
+            self._pieces[-1].update(now)
+            self.end += len(now)
+            rest = rest[len(now) :]
+
+    def value(self) -> bytes:
+        """What tells whether two are of the same bytes."""
+        return hashlib.sha256(b"".join(piece.digest() for piece in self._pieces)).digest()
 
 
 def skimmed(ledger: Path, model: type[Row], stop: int | None = None) -> Sequence[Row]:
@@ -59,26 +85,24 @@ def skimmed(ledger: Path, model: type[Row], stop: int | None = None) -> Sequence
         return skim.read(model, jsonl.blocks(ledger, 0, stop))
     inode = ledger.stat().st_ino
     index = read(ledger)
-    start = index.end if index else jsonl.begin(ledger)
-    digest = index.digest if index else hashed(ledger, start)
-    end, whole = start, True
+    digest = index.digest if index else hashed(ledger, jsonl.begin(ledger))
+    start, whole = digest.end, True
 
     with ThreadPoolExecutor(1) as aside:
 
         def blocks() -> Iterator[bytes]:
-            nonlocal end, whole
+            nonlocal whole
             for block in jsonl.blocks(ledger, start, stop):
                 aside.submit(digest.update, block)  # while the block is read
-                end += len(block)
                 whole = block.endswith(b"\n")
                 yield block
 
         rows = skim.read(model, blocks(), index.rows if index else None)
     if ledger.stat().st_ino != inode:  # it was exchanged meanwhile
         return skimmed(ledger, model, stop)
-    if whole and end - start > MUCH * start:
+    if whole and digest.end - start > MUCH * start:
         with suppress(EvalkitError, ValueError):  # a full disk, half a surrogate pair
-            write_whole(path_of(ledger), encode(Index(cast(Rows, rows), end, digest)))
+            write_whole(path_of(ledger), encode(Index(cast(Rows, rows), digest)))
     return rows
 
 
@@ -102,9 +126,8 @@ def encode(index: Index) -> bytes:
     codes = {name: (each.codes.dtype.str, each.codes.tobytes()) for name, each in columns.items()}
     values = _values()(**{name: list(columns[name].values) for name in FIELDS})
     pack = msgspec.msgpack.encode
-    body = pack(
-        _File(_format(), index.end, index.digest.digest(), codes, msgspec.Raw(pack(values)))
-    )
+    held = msgspec.Raw(pack(values))
+    body = pack(_File(_format(), index.digest.end, index.digest.value(), codes, held))
     return hashlib.sha256(body).digest() + body
 
 
@@ -119,18 +142,27 @@ def read(ledger: Path) -> Index | None:
                 with ThreadPoolExecutor(1) as aside:
                     digest = aside.submit(hashed, ledger, file.end)
                     rows = _decoded(file)
-                if digest.result().digest() == file.digest:
-                    return Index(rows, file.end, digest.result())
+                if digest.result().value() == file.digest:
+                    return Index(rows, digest.result())
     return None
 
 
-def hashed(ledger: Path, end: int) -> Any:
-    """The hash of the first bytes of a ledger, which can be updated with those that follow."""
-    digest = hashlib.sha256()
+def hashed(ledger: Path, end: int) -> Digest:
+    """The digest of the first bytes of a ledger."""
+    with ThreadPoolExecutor() as cores:
+        pieces = cores.map(partial(_piece, ledger, end), range(0, end, PIECE))
+        return Digest(pieces, end)
+
+
+def _piece(ledger: Path, end: int, start: int) -> "hashlib._Hash":
+    piece = hashlib.sha256()
     with open(ledger, "rb") as stream:
-        while piece := stream.read(min(_PIECE, end - stream.tell())):
-            digest.update(piece)
-    return digest
+        stream.seek(start)
+        left = min(PIECE, end - start)
+        while left and (data := stream.read(min(_READ, left))):
+            piece.update(data)
+            left -= len(data)
+    return piece
 
 
 def _decoded(file: _File) -> Rows:

@@ -10,9 +10,11 @@ These classes check themselves and nothing else. They know no file, no model and
 import hashlib
 import json
 import re
+from contextlib import suppress
 from functools import cached_property
 from typing import Annotated, Any, ClassVar, Literal
 
+import msgspec
 from pydantic import BaseModel, ConfigDict, Field, Strict, model_validator
 
 Texts = Annotated[tuple[str, ...], Strict(False)]  # JSON has lists only
@@ -31,15 +33,15 @@ def human(name: str) -> str:
 
 
 _canonical = json.JSONEncoder(sort_keys=True, ensure_ascii=False, separators=(",", ":")).encode
-_quoted = json.encoder.encode_basestring
+_of_texts = msgspec.json.Encoder().encode
 
 
 def short_hash(value: Any) -> str:
     """The first 16 hex digits of the SHA-256 of `value` as canonical JSON."""
     if isinstance(value, list | tuple) and set(map(type, value)) == {str}:
-        text = f"[{','.join(map(_quoted, value))}]"  # the same, in a third of the time
-    else:
-        text = _canonical(value)
+        with suppress(UnicodeEncodeError):  # half a surrogate pair
+            return hashlib.sha256(_of_texts(value)).hexdigest()[:16]  # the same, much faster
+    text = _canonical(value)
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
 

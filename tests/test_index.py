@@ -5,9 +5,13 @@ import random
 import signal
 import subprocess
 import sys
+import tempfile
+from pathlib import Path
 
 import pytest
 from conftest import review
+from hypothesis import given
+from hypothesis import strategies as st
 from test_rows import same
 
 from evalkit import index, jsonl, skim
@@ -74,6 +78,26 @@ def test_what_was_read_once_is_not_parsed_again(ledger, monkeypatch):
     assert len(rows) == 60  # what stood there already adds nothing
 
 
+@given(st.lists(st.binary(max_size=20)), st.integers(1, 9), st.integers(0, 30))
+def test_a_digest_is_the_same_however_its_bytes_come(parts, piece, end):
+    whole = b"".join(parts)
+    with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patched:
+        patched.setattr(index, "PIECE", piece)
+        file = Path(folder, "a")
+        file.write_bytes(whole)
+        digest = index.hashed(file, min(end, len(whole)))
+        digest.update(whole[end:])
+        slowly = index.Digest()
+        for part in parts:
+            slowly.update(part)
+        assert (digest.value(), digest.end) == (slowly.value(), slowly.end)
+        assert digest.end == len(whole)
+        if whole:
+            file.write_bytes(bytes([whole[0] ^ 1]) + whole[1:])
+            assert index.hashed(file, len(whole)).value() != digest.value()
+        assert index.hashed(file, len(whole) + 1).value() != digest.value() or not whole
+
+
 EDITS = {
     "a score": lambda text: text.replace("[3.0, 5.0]", "[3.0, 6.0]", 1),
     "a line is gone": lambda text: text.split("\n", 1)[1],
@@ -123,7 +147,7 @@ def test_an_index_of_another_evalkit_is_none(ledger, monkeypatch):
 
 def test_codes_that_lead_nowhere_are_no_index(ledger):
     rows = index.skimmed(ledger, Review)
-    made = index.Index(rows, ledger.stat().st_size, index.hashed(ledger, 10**9))
+    made = index.Index(rows, index.hashed(ledger, ledger.stat().st_size))
     column = rows.columns["judge"]
     object.__setattr__(column, "values", [])
     index.path_of(ledger).write_bytes(index.encode(made))
