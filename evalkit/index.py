@@ -1,9 +1,9 @@
 """What a large ledger of reviews holds, in columns, beside it: so that it is not read once more.
 
 The file `.<ledger>.index` can be deleted at any time, and is made again where it is missing. It
-says which bytes of the ledger it is of and their hash, and it is believed only while they have it:
-so no ledger that was edited, cut or exchanged is ever taken for the one that was read. Rows that
-came later stand behind those bytes and are read there.
+grows as its ledger does, a segment for each few thousand rows, written by whoever read or wrote
+those. A segment says which bytes of the ledger it is of and their hash, and is believed only while
+they have it: no ledger that was edited, cut or exchanged is ever taken for the one that was read.
 """
 
 import hashlib
@@ -11,9 +11,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import cache
+from itertools import islice
 from os import SEEK_END
 from pathlib import Path
+from struct import Struct
 from typing import Any, TypeVar, cast
 
 import msgspec
@@ -23,96 +25,49 @@ from evalkit import jsonl, skim
 from evalkit.alike import kind
 from evalkit.errors import EvalkitError
 from evalkit.records import Bought, Review, short_hash
-from evalkit.rows import FIELDS, Column, Rows
-from evalkit.wholefile import write_whole
+from evalkit.rows import FIELDS, Column, Rows, concatenated, undoubled
 
-LEAST = 16_000_000  # bytes of a ledger; a smaller one is read faster than anybody notices
-MUCH = 0.1  # of a ledger that its index is not of: then it is made again
+BLOCKS = 4  # of `jsonl.blocks` in a segment
 FORMAT = 1  # another one where what stands in an index changed, or what makes a review sound
-PIECE = 64_000_000  # bytes of a ledger that one thread hashes
-_READ = 4_000_000  # of them at once
+_HEAD = Struct("<16sQQ32sQ")  # format; begin, end and hash of what it is of; length of the body
+_HASH = 32  # bytes of the one behind it, of the head and the body
 
 _TOKENS = tuple[int, int] | None
 
 Row = TypeVar("Row", bound=Bought)
 
 
-@dataclass
-class Index:
-    """The reviews in the first bytes of a ledger."""
-
-    rows: Rows
-    digest: "Digest"
-    """Of those bytes."""
-
-
-class Digest:
-    """What the first bytes of a file are known by: the SHA-256 of those of its pieces.
-
-    So all cores can work it out together.
-    """
-
-    def __init__(self, pieces: "Iterable[hashlib._Hash]" = (), end: int = 0) -> None:
-        self._pieces = list(pieces)
-        self.end = end
-        """How many bytes."""
-
-    def update(self, data: bytes) -> None:
-        """Take the bytes that follow."""
-        rest = memoryview(data)
-        while rest:
-            if self.end % PIECE == 0:
-                self._pieces.append(hashlib.sha256())
-            now = rest[: PIECE - self.end % PIECE]
-            self._pieces[-1].update(now)
-            self.end += len(now)
-            rest = rest[len(now) :]
-
-    def value(self) -> bytes:
-        """What tells whether two are of the same bytes."""
-        return hashlib.sha256(b"".join(piece.digest() for piece in self._pieces)).digest()
-
-
-def skimmed(ledger: Path, model: type[Row], stop: int | None = None) -> Sequence[Row]:
-    """The rows of a ledger, from its index as far as that goes; one is made where it is worth it.
-
-    `stop`: the offset of a line that is not to be read, nor what follows it. Raises as `skim.read`
-    does, and BadPath.
-    """
-    with jsonl.open_file(ledger) as stream:
-        size = stream.seek(0, SEEK_END)
-    if model is not Review or size < LEAST:
-        return skim.read(model, jsonl.blocks(ledger, 0, stop))
-    inode = ledger.stat().st_ino
-    index = read(ledger)
-    digest = index.digest if index else hashed(ledger, jsonl.begin(ledger))
-    start, whole = digest.end, True
-
-    with ThreadPoolExecutor(1) as aside:
-
-        def blocks() -> Iterator[bytes]:
-            nonlocal whole
-            for block in jsonl.blocks(ledger, start, stop):
-                aside.submit(digest.update, block)  # while the block is read
-                whole = block.endswith(b"\n")
-                yield block
-
-        rows = skim.read(model, blocks(), index.rows if index else None)
-    if ledger.stat().st_ino != inode:  # it was exchanged meanwhile
-        return skimmed(ledger, model, stop)
-    if whole and digest.end - start > MUCH * start:
-        with suppress(EvalkitError, ValueError):  # a full disk, half a surrogate pair
-            write_whole(path_of(ledger), encode(Index(cast(Rows, rows), digest)))
-    return rows
-
-
-class _File(msgspec.Struct, array_like=True):
-    format: str
-    end: int
-    digest: bytes
+class _Body(msgspec.Struct, array_like=True):
     codes: dict[str, tuple[str, bytes]]
     """Field -> the type of its codes, and the codes."""
     values: msgspec.Raw
+
+
+@dataclass(frozen=True)
+class _Segment:
+    begin: int
+    """Of the bytes of the ledger that it is of."""
+    end: int
+    digest: bytes
+    """SHA-256 of those bytes."""
+    head: memoryview
+    hash: memoryview
+    body: memoryview
+
+    @property
+    def size(self) -> int:
+        """How many bytes of the index it is."""
+        return len(self.head) + len(self.hash) + len(self.body)
+
+    def is_of(self, ledger: Path) -> bool:
+        """Whether the segment is as it was written, and the ledger still has these bytes."""
+        if _hash([self.head, self.body]) != self.hash:
+            return False
+        with open(ledger, "rb") as stream:
+            if self.end > stream.seek(0, SEEK_END):
+                return False
+            stream.seek(self.begin)
+            return _hash([stream.read(self.end - self.begin)]) == self.digest
 
 
 def path_of(ledger: Path) -> Path:
@@ -120,65 +75,124 @@ def path_of(ledger: Path) -> Path:
     return ledger.with_name(f".{ledger.name}.index")
 
 
-def encode(index: Index) -> bytes:
-    """An index as a file holds it: a hash of the rest, and the rest."""
-    columns = index.rows.columns
+def skimmed(ledger: Path, model: type[Row], stop: int | None = None) -> Sequence[Row]:
+    """The rows of a ledger, from its index as far as that goes; the rest is read, and goes there.
+
+    `stop`: the offset of a line that is not to be read, nor what follows it. Raises as `skim.read`
+    does, and BadPath.
+    """
+    if model is not Review:
+        return skim.read(model, jsonl.blocks(ledger, 0, stop))
+    begin, inode = jsonl.begin(ledger), ledger.stat().st_ino
+    known = _known(ledger, begin)
+    parts = [rows for _, rows in known]
+    parts += _rest(ledger, [segment for segment, _ in known], begin, stop)
+    if ledger.stat().st_ino != inode:  # it was exchanged meanwhile
+        return skimmed(ledger, model, stop)
+    return cast(Sequence[Row], undoubled(concatenated(parts)))
+
+
+def follow(ledger: Path) -> None:
+    """Bring the index of a ledger up to where the ledger is now, but for less than a segment.
+
+    Never raises: who writes a ledger has more to lose than its index.
+    """
+    with suppress(EvalkitError, OSError, ValueError):
+        begin = jsonl.begin(ledger)
+        for _ in _rest(ledger, _segments(ledger, begin), begin, None):
+            pass
+
+
+def _rest(ledger: Path, known: Sequence[_Segment], begin: int, stop: int | None) -> Iterator[Rows]:
+    """What a ledger holds behind these segments; what is large enough is made one of them."""
+    end = known[-1].end if known else begin
+    place = sum(each.size for each in known)
+    blocks = jsonl.blocks(ledger, end, stop)
+    with ThreadPoolExecutor(1) as aside:
+        while some := list(islice(blocks, BLOCKS)):
+            digest = aside.submit(_hash, some)  # while they are read
+            rows = cast(Rows, skim.read(Review, some))
+            yield rows
+            begin, end = end, end + sum(map(len, some))
+            if len(some) == BLOCKS and some[-1].endswith(b"\n"):
+                with suppress(OSError, ValueError):  # a full disk, half a surrogate pair
+                    body = _encoded(rows)
+                    head = _HEAD.pack(_format(), begin, end, digest.result(), len(body))
+                    place = _write(path_of(ledger), place, head + _hash([head, body]) + body)
+
+
+def _write(path: Path, place: int, data: bytes) -> int:
+    """Put a segment behind those that are good, in the place of what is not."""
+    with open(path, "r+b" if path.exists() else "xb") as stream:
+        stream.truncate(place)
+        stream.seek(place)
+        stream.write(data)
+    return place + len(data)
+
+
+def _segments(ledger: Path, begin: int) -> list[_Segment]:
+    """The segments in an index, each of what follows the one before it."""
+    found: list[_Segment] = []
+    try:
+        raw = memoryview(path_of(ledger).read_bytes())
+    except OSError:
+        return found
+    while len(raw) >= _HEAD.size:
+        made, first, end, digest, length = _HEAD.unpack_from(raw)
+        head, own, raw = raw[: _HEAD.size], raw[_HEAD.size :][:_HASH], raw[_HEAD.size + _HASH :]
+        body, raw = raw[:length], raw[length:]
+        if made != _format() or first != begin or len(body) != length:
+            break
+        found.append(_Segment(first, end, digest, head, own, body))
+        begin = end
+    return found
+
+
+def _known(ledger: Path, begin: int) -> list[tuple[_Segment, Rows]]:
+    """The segments that are of a ledger as it is now, and their rows."""
+    found: list[tuple[_Segment, Rows]] = []
+    segments = _segments(ledger, begin)
+    with ThreadPoolExecutor() as cores, suppress(ValueError):  # of msgspec they are ValueErrors
+        good = cores.map(lambda segment: segment.is_of(ledger), segments)
+        for segment, is_good in zip(segments, good, strict=True):
+            if not is_good:
+                break
+            found.append((segment, _decoded(segment)))
+    return found
+
+
+def _hash(pieces: "Iterable[bytes | memoryview]") -> bytes:
+    whole = hashlib.sha256()
+    for piece in pieces:
+        whole.update(piece)
+    return whole.digest()
+
+
+def _encoded(rows: Rows) -> bytes:
+    columns = rows.columns
     codes = {name: (each.codes.dtype.str, each.codes.tobytes()) for name, each in columns.items()}
     values = _values()(**{name: list(columns[name].values) for name in FIELDS})
     pack = msgspec.msgpack.encode
-    held = msgspec.Raw(pack(values))
-    body = pack(_File(_format(), index.digest.end, index.digest.value(), codes, held))
-    return hashlib.sha256(body).digest() + body
+    return pack(_Body(codes, msgspec.Raw(pack(values))))
 
 
-def read(ledger: Path) -> Index | None:
-    """The index of a ledger, where there is one and the ledger is as it was."""
-    with suppress(OSError, ValueError, KeyError):  # of msgspec they are ValueErrors
-        raw = path_of(ledger).read_bytes()
-        head, body = raw[:32], memoryview(raw)[32:]
-        if hashlib.sha256(body).digest() == head:
-            file = msgspec.msgpack.decode(body, type=_File)
-            if file.format == _format():
-                with ThreadPoolExecutor(1) as aside:
-                    digest = aside.submit(hashed, ledger, file.end)
-                    rows = _decoded(file)
-                if digest.result().value() == file.digest:
-                    return Index(rows, digest.result())
-    return None
-
-
-def hashed(ledger: Path, end: int) -> Digest:
-    """The digest of the first bytes of a ledger."""
-    with ThreadPoolExecutor() as cores:
-        pieces = cores.map(partial(_piece, ledger, end), range(0, end, PIECE))
-        return Digest(pieces, end)
-
-
-def _piece(ledger: Path, end: int, start: int) -> "hashlib._Hash":
-    piece = hashlib.sha256()
-    with open(ledger, "rb") as stream:
-        stream.seek(start)
-        left = min(PIECE, end - start)
-        while left and (data := stream.read(min(_READ, left))):
-            piece.update(data)
-            left -= len(data)
-    return piece
-
-
-def _decoded(file: _File) -> Rows:
-    values = msgspec.msgpack.decode(file.values, type=_values())
+def _decoded(segment: _Segment) -> Rows:
+    body = msgspec.msgpack.decode(segment.body, type=_Body)
+    values = msgspec.msgpack.decode(body.values, type=_values())
     columns = {}
     for name in FIELDS:
-        codes = np.frombuffer(file.codes[name][1], np.dtype(file.codes[name][0]))
-        if len(codes) and codes.max() >= len(getattr(values, name)):
+        codes = np.frombuffer(body.codes[name][1], np.dtype(body.codes[name][0]))
+        if codes.max() >= len(getattr(values, name)):
             raise ValueError(f"{name} has values that are not there")
         columns[name] = Column(codes, getattr(values, name))
     return Rows(columns)
 
 
-def _format() -> str:
+@cache
+def _format() -> bytes:
     """What an index is made from: a field more or another type of one makes another format."""
-    return short_hash([FORMAT, [[name, str(kind)] for name, kind in _kinds().items()]])
+    kinds = [[name, str(kind)] for name, kind in _kinds().items()]
+    return short_hash([FORMAT, kinds]).encode()
 
 
 @cache

@@ -21,11 +21,12 @@ from pydantic import ValidationError
 
 from evalkit import jsonl, shards
 from evalkit.errors import BadFile, BadPath, DiskFull, Fault, Locked, count, reason
-from evalkit.records import Bought
+from evalkit.records import Bought, Review
 from evalkit.wholefile import sync_folder, write_error, write_whole
 
 FSYNC_EVERY = 20  # rows
 FSYNC_AFTER = 1.0  # seconds, where rows come slowly
+MUCH = 16_000_000  # bytes
 A_MOMENT = 0.5  # seconds: longer than anybody has a lock only to see whether it can be had
 
 Row = TypeVar("Row", bound=Bought)
@@ -161,11 +162,18 @@ class Ledger(Generic[Row]):
         with self._locked():
             self._refuse_rivals()
             keys = self._keys if self.is_as_skimmed() else self._keys().copy
-            writer = Writer[Row](self.path, keys)
+            writer = Writer[Row](self.path, keys, self._follow)
             try:
                 yield writer
             finally:
                 writer.close()
+
+    def _follow(self) -> None:
+        """Much was added: it need not be read once more."""
+        from evalkit import index
+
+        if self.model is Review:
+            index.follow(self.path)
 
     def is_as_skimmed(self) -> bool:
         """Whether no part of its run has changed since it was skimmed, or none is there."""
@@ -350,11 +358,18 @@ class Writer(Generic[Row]):
     `added` counts the rows that are new; the file is made with the first of them.
     """
 
-    def __init__(self, path: Path, keys: Callable[[], set[bytes]]) -> None:
-        """`keys`: gives the digests of those that are there, when the first row is added."""
+    def __init__(
+        self, path: Path, keys: Callable[[], set[bytes]], much: Callable[[], object]
+    ) -> None:
+        """`keys`: gives the digests of those that are there, when the first row is added.
+
+        `much`: called each time when some `MUCH` bytes were added.
+        """
         self.path = path
         self.added = 0
         self._there = keys
+        self._much = much
+        self._since = 0
         self._keys: set[bytes] | None = None
         self._synced = 0
         self._synced_at = time.monotonic()
@@ -376,6 +391,10 @@ class Writer(Generic[Row]):
         self._write(self._file, data)
         self._keys.add(key)
         self.added += 1
+        self._since += len(data)
+        if self._since >= MUCH:
+            self._since = 0
+            self._much()
         waited = time.monotonic() - self._synced_at
         if self.added - self._synced >= FSYNC_EVERY or waited >= FSYNC_AFTER:
             self._sync(self._file)

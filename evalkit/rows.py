@@ -8,7 +8,7 @@ long it took, what another tool's row held besides. Knows no file.
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import repeat
+from itertools import accumulate, chain, repeat
 from operator import attrgetter
 from typing import Any, NamedTuple, TypeVar, cast, overload
 
@@ -45,6 +45,15 @@ class _Numbered(dict[Any, int]):
     def __missing__(self, value: Any) -> int:
         number = self[value] = len(self)
         return number
+
+    def of(self, values: Sequence[Any]) -> Places:
+        """The number of each value."""
+        if values and values[0] not in self and values[-1] not in self:  # perhaps all are new
+            new = dict(zip(values, range(len(self), len(self) + len(values)), strict=True))
+            if len(new) == len(values) and self.keys().isdisjoint(new):
+                self.update(new)
+                return np.arange(len(self) - len(values), len(self))
+        return np.fromiter(map(self.__getitem__, values), np.intp, len(values))
 
 
 @dataclass(frozen=True)
@@ -87,7 +96,7 @@ class Column:
 def numbered(values: Iterable[Any]) -> Column:
     """The column that has these values."""
     numbers = _Numbered()
-    codes = np.fromiter(map(numbers.__getitem__, values), np.intp)
+    codes = numbers.of(list(values))
     return column(codes, list(numbers))
 
 
@@ -242,13 +251,19 @@ def concatenated(parts: Sequence[Sequence[Row]]) -> Sequence[Row]:
         return parts[0]
     if not parts or not all(isinstance(part, Rows) for part in parts):
         return [row for part in parts for row in part]
-    columns = {}
-    for name in FIELDS:
-        numbers = _Numbered()
-        own = [part.columns[name] for part in parts if isinstance(part, Rows)]
-        codes = np.concatenate([_renumbered(each, numbers) for each in own])
-        columns[name] = column(codes, list(numbers))
-    return cast(Sequence[Row], Rows(columns))
+    own = [part.columns for part in parts if isinstance(part, Rows)]
+    return cast(Sequence[Row], Rows({name: _joined([p[name] for p in own]) for name in FIELDS}))
+
+
+def _joined(parts: Sequence[Column]) -> Column:
+    values = list(chain.from_iterable(part.values for part in parts))
+    if len(set(values)) == len(values):  # no two of them have a value in common
+        begins = accumulate((len(part.values) for part in parts), initial=0)
+        codes = [part.codes + np.intp(begin) for part, begin in zip(parts, begins, strict=False)]
+        return column(np.concatenate(codes), values)
+    numbers = _Numbered()
+    codes = [numbers.of(part.values)[part.codes] for part in parts]
+    return column(np.concatenate(codes), list(numbers))
 
 
 def undoubled(rows: Sequence[Row]) -> Sequence[Row]:
@@ -273,11 +288,6 @@ def times_of(rows: Sequence[Row]) -> Iterable[str | None]:
     return rows.values("time") if isinstance(rows, Rows) else (row.time for row in rows)
 
 
-def _renumbered(own: Column, numbers: _Numbered) -> Places:
-    new = np.fromiter(map(numbers.__getitem__, own.values), np.intp, len(own.values))
-    return cast(Places, new[own.codes])
-
-
 class Gathering:
     """Rows to be: reviews come, and are let go as columns."""
 
@@ -294,7 +304,7 @@ class Gathering:
             if isinstance(values, Same):
                 codes = np.broadcast_to(np.intp(numbers[values.value]), number)
             else:
-                codes = np.fromiter(map(numbers.__getitem__, values), np.intp, number)
+                codes = numbers.of(values)
             self._codes[name].append(codes.astype(np.min_scalar_type(max(0, len(numbers) - 1))))
 
     def rows(self) -> Rows:
