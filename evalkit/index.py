@@ -115,7 +115,7 @@ def _rest(ledger: Path, known: Sequence[_Segment], begin: int, stop: int | None)
             yield rows
             begin, end = end, end + sum(map(len, some))
             if len(some) == BLOCKS and some[-1].endswith(b"\n"):
-                with suppress(OSError, ValueError):  # a full disk, half a surrogate pair
+                with suppress(OSError, ValueError, OverflowError):  # a full disk, an odd value
                     body = _encoded(rows)
                     head = _HEAD.pack(_format(), begin, end, digest.result(), len(body))
                     place = _write(path_of(ledger), place, head + _hash([head, body]) + body)

@@ -150,16 +150,15 @@ class Rows(Sequence[Review]):
         """What each row has in one field."""
         return (value for (value,) in self.tuples([name]))
 
-    def number(self, name: str, holds: Callable[[Any], bool]) -> int:
+    def how_many(self, name: str, holds: Callable[[Any], bool]) -> int:
         """Of how many rows something holds, that is told by one field."""
         return int(self.mask(name, holds).sum())
 
     def take(self, places: Sequence[int] | Places | Mask) -> "Rows":
         """Some of the rows."""
-        places = np.asarray(places)
-        places = places if places.dtype == np.bool_ else places.astype(np.intp)
+        own = np.arange(self._length)[_indices(places)]
         return Rows(
-            {name: Column(each.codes[places], each.values) for name, each in self.columns.items()}
+            {name: Column(each.codes[own], each.values) for name, each in self.columns.items()}
         )
 
     def undoubled(self) -> "Rows":
@@ -241,7 +240,12 @@ def pick(rows: Sequence[Row], places: Sequence[int] | Places | Mask) -> Sequence
     """Some of some rows, in columns where those are."""
     if isinstance(rows, Rows):
         return cast(Sequence[Row], rows.take(places))
-    return [rows[place] for place in np.arange(len(rows))[np.asarray(places)].tolist()]
+    return [rows[place] for place in np.arange(len(rows))[_indices(places)].tolist()]
+
+
+def _indices(places: Sequence[int] | Places | Mask) -> Places | Mask:
+    found = np.asarray(places)
+    return found if found.dtype == np.bool_ else found.astype(np.intp)  # of an empty list: float
 
 
 def concatenated(parts: Sequence[Sequence[Row]]) -> Sequence[Row]:

@@ -18,16 +18,7 @@ from msgspec.structs import astuple
 from evalkit import jsonl
 from evalkit.alike import look_alike
 from evalkit.records import VOTE, Bought, Review
-from evalkit.rows import (
-    Columns,
-    Gathering,
-    Rows,
-    Same,
-    columns_of,
-    concatenated,
-    each_of,
-    undoubled,
-)
+from evalkit.rows import Columns, Gathering, Same, columns_of, each_of, undoubled
 
 Row = TypeVar("Row", bound=Bought)
 
@@ -37,11 +28,10 @@ Part = tuple[list[Any], Columns]
 _NOTHING: dict[str, Any] = {}
 
 
-def read(model: type[Row], blocks: Iterable[bytes], before: Rows | None = None) -> Sequence[Row]:
+def read(model: type[Row], blocks: Iterable[bytes]) -> Sequence[Row]:
     """The rows in blocks of lines; of those with one key the first.
 
-    `before`: the reviews that stand before them. Raises `jsonl.Malformed` and pydantic's
-    ValidationError, as reading strictly does.
+    Raises `jsonl.Malformed` and pydantic's ValidationError, as reading strictly does.
     """
     parts = chain.from_iterable(map(skimmer(model), blocks))
     if model is not Review:
@@ -50,9 +40,7 @@ def read(model: type[Row], blocks: Iterable[bytes], before: Rows | None = None) 
     gathering = Gathering()
     for rows, columns in parts:
         gathering.add(len(rows), columns)
-    came = gathering.rows()
-    together = concatenated([before, came]) if before else came
-    return cast(Sequence[Row], undoubled(together) if len(came) else together)
+    return undoubled(cast(Sequence[Row], gathering.rows()))
 
 
 def skimmer(model: type[Row]) -> Callable[[bytes], Iterator[Part]]:

@@ -1,5 +1,6 @@
 """The index of a large ledger: never believed where the ledger is another one."""
 
+import json
 import os
 import random
 import signal
@@ -208,6 +209,14 @@ def test_a_disk_that_is_full_costs_nothing_but_the_index(path, monkeypatch):
         patched.setattr(index, "_write", full)
         assert len(skimmed(path, monkeypatch)[0]) == 50
     assert not index.path_of(path).exists()
+
+
+def test_a_value_that_no_index_can_hold_costs_nothing_but_the_index(path, monkeypatch):
+    row = review("q", ("m", "base")) | {"asked": "big", "sample": 2**70}
+    path.write_text(lines(0, 50) + json.dumps(row) + "\n" + lines(50, 70))
+    found = skimmed(path, monkeypatch)[0]
+    assert max(each.sample for each in found) == 2**70
+    assert 2 * BLOCK < skimmed(path, monkeypatch)[1] < path.stat().st_size
 
 
 def test_a_ledger_that_is_exchanged_while_it_is_read_is_read_again(path, monkeypatch):

@@ -215,6 +215,13 @@ def test_of_rows_that_were_asked_the_same_the_last_one_counts():
     assert len(asked([first]).complete()) == 1
 
 
+def test_samples_that_nobody_asks_for_are_not_taken_for_others():
+    rows = bought()
+    odd = [row.model_copy(update={"sample": n}) for row in rows for n in (-1, 7, 2**70)]
+    assert asked(odd, samples=2).done == 0
+    assert asked([*odd, *rows], samples=2).done == 12
+
+
 def test_a_row_that_was_here_already_is_counted_once():
     rows = bought()
     again = asked(rows)

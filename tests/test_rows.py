@@ -51,6 +51,7 @@ def test_parts_of_them_are_as_parts_of_a_list(one, other, data):
     for wanted in (mask, np.flatnonzero(mask)[::-1]):
         assert same(pick(rows, wanted), pick(one, wanted))
     assert isinstance(pick(rows, mask), Rows)
+    assert len(pick(rows, [])) == len(pick(one, [])) == 0
     assert pick(one, mask) == [row for row, keep in zip(one, mask, strict=True) if keep]
     assert same(concatenated([rows.take(mask), Rows.of(other)]), [*pick(one, mask), *other])
     doubled = [*one, *other, *one]

@@ -279,9 +279,9 @@ def _counts(plan: "Plan") -> dict[str, Any]:
     tests = canary_rows(reviews)
     return calls.counts(plan) | {
         "reviews": len(own),
-        "unreadable": own.number("scores", lambda scores: scores is None),
-        "outside_scale": own.number("flags", lambda flags: "outside_scale" in flags),
-        "cut": own.number("cut", bool),
+        "unreadable": own.how_many("scores", lambda scores: scores is None),
+        "outside_scale": own.how_many("flags", lambda flags: "outside_scale" in flags),
+        "cut": own.how_many("cut", bool),
         "canaries": sum(row.calls - row.unreadable for row in tests),
         "canaries_missed": sum(row.missed for row in tests),
         "alarms": list(alarms(tests)),

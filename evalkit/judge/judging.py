@@ -180,7 +180,7 @@ class Judging:
         """
         samples = np.array([each.samples for each in self._showings.values()], np.intp)
         most = int(samples.max(initial=0))
-        sample = rows.columns["sample"].mapped(int, np.intp)
+        sample = rows.columns["sample"].mapped(lambda n: n if 0 <= n < most else most, np.intp)
         so = rows.among("manner", {self._manner}) & ~rows.among("scores", {None}) & (sample < most)
         places = np.flatnonzero(so)
         groups = rows.take(places).groups(*_WHAT, "answers", "prompt_hash")

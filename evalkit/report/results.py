@@ -276,11 +276,11 @@ def _judged(
                 prompt_hash=prompts[key[1]].hash if asked_here else None,
                 served=sorted(filter(None, own.columns["served"].present())),
                 reviews=len(own),
-                unreadable=own.number("scores", lambda scores: scores is None),
-                outside_scale=own.number("flags", lambda flags: "outside_scale" in flags),
-                given=own.without("soft", True).number("rung", lambda rung: rung == "given"),
+                unreadable=own.how_many("scores", lambda scores: scores is None),
+                outside_scale=own.how_many("flags", lambda flags: "outside_scale" in flags),
+                given=own.without("soft", True).how_many("rung", lambda rung: rung == "given"),
                 stale=len(old.get(key, ())),
-                cut=own.number("cut", bool),
+                cut=own.how_many("cut", bool),
                 dollars=dollars_of(_dollars(bought[key])),
             )
         )

@@ -72,7 +72,7 @@ def consistency_by_category(battles: pd.DataFrame) -> pd.DataFrame:
 
 
 def _unread(calls: Rows) -> dict[str, Any]:
-    unreadable = calls.number("scores", lambda scores: scores is None)
+    unreadable = calls.how_many("scores", lambda scores: scores is None)
     low, high = wilson(unreadable, len(calls))
     refused = calls.mask("refusal", bool) | calls.among("unreadable", {"refused"})
     return {
