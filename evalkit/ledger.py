@@ -26,7 +26,7 @@ from evalkit.wholefile import sync_folder, write_error, write_whole
 
 FSYNC_EVERY = 20  # rows
 FSYNC_AFTER = 1.0  # seconds, where rows come slowly
-MUCH = 16_000_000  # bytes
+MUCH = 16_000_000  # bytes that are added before an index is brought up to them
 A_MOMENT = 0.5  # seconds: longer than anybody has a lock only to see whether it can be had
 
 Row = TypeVar("Row", bound=Bought)
@@ -83,7 +83,7 @@ class Ledger(Generic[Row]):
         Where a line is bad it goes the way of `read`. While the file stays as it is, its rows are
         held and given again.
         """
-        from evalkit.rows import light
+        from evalkit.rows import light  # with numpy, which not every verb waits for
 
         stamp = self._stamp()
         try:
