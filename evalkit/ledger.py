@@ -161,8 +161,8 @@ class Ledger(Generic[Row]):
             raise BadPath(f"{self.path}: permission denied")
         with self._locked():
             self._refuse_rivals()
-            keys = self._keys if self.is_as_skimmed() else self._keys().copy
-            writer = Writer[Row](self.path, keys, self._follow)
+            known = None if self.is_as_skimmed() else self._keys()
+            writer = Writer[Row](self.path, lambda: known or self._keys(), self._follow)
             try:
                 yield writer
             finally:
@@ -181,19 +181,17 @@ class Ledger(Generic[Row]):
             part._skimmed is not None and part._skimmed[0] == part._stamp() for part in self.parts()
         )
 
-    def _keys(self) -> set[bytes]:
-        """Digests of the keys that its run holds; a torn last line of its own is cut."""
-        from evalkit.rows import keys_of
-
-        keys: set[bytes] = set()
+    def _keys(self) -> "_Keys":
+        """The keys that its run holds; a torn last line of its own is cut."""
+        keys = _Keys()
         for part in self.parts():
             torn: jsonl.Piece | None
             try:
                 rows, torn = part._light()
-                keys.update(map(_digest_of, keys_of(rows)))
+                keys.of(rows)
             except (jsonl.Malformed, ValidationError):
                 found, torn = part._sound(_nothing, _digest)
-                keys.update(found)
+                keys.digests.update(found)
             if torn and part is self:
                 self._tell(self._cut(torn))
         return keys
@@ -340,16 +338,41 @@ def as_one(
 
 def _merged(parts: Sequence[Sequence[Row]]) -> Sequence[Row]:
     """The rows as they came, whichever part they came to, since the last ones count."""
-    from evalkit.rows import concatenated, pick, times_of, undoubled
+    from evalkit.rows import concatenated, pick, undoubled, values_of
 
     if len(parts) == 1:
         return parts[0]
     rows = concatenated(parts)
     came: list[str] = []
     for part in parts:  # a row without its time came when the one before it did
-        came += accumulate((time or "" for time in times_of(part)), max)
+        came += accumulate((time or "" for time in values_of(part, "time")), max)
     order = sorted(range(len(rows)), key=came.__getitem__)
     return undoubled(pick(rows, order))
+
+
+class _Keys:
+    """The keys of rows. Of a million they are worked out only where one may be among them."""
+
+    def __init__(self) -> None:
+        self.digests: set[bytes] = set()
+        self._rows: list[Sequence[Any]] = []
+        self._asked: set[str] = set()
+
+    def of(self, rows: Sequence[Any]) -> None:
+        """Take those of some rows."""
+        from evalkit.rows import values_of
+
+        self._rows.append(rows)
+        self._asked.update(values_of(rows, "asked"))
+
+    def __contains__(self, row: Bought) -> bool:
+        from evalkit.rows import keys_of
+
+        if row.asked in self._asked:  # what was asked is a part of each key
+            for rows in self._rows:
+                self.digests.update(map(_digest_of, keys_of(rows)))
+            self._rows.clear()
+        return _digest(row) in self.digests
 
 
 class Writer(Generic[Row]):
@@ -358,10 +381,8 @@ class Writer(Generic[Row]):
     `added` counts the rows that are new; the file is made with the first of them.
     """
 
-    def __init__(
-        self, path: Path, keys: Callable[[], set[bytes]], much: Callable[[], object]
-    ) -> None:
-        """`keys`: gives the digests of those that are there, when the first row is added.
+    def __init__(self, path: Path, keys: "Callable[[], _Keys]", much: Callable[[], object]) -> None:
+        """`keys`: gives those that are there, when the first row is added.
 
         `much`: called each time when some `MUCH` bytes were added.
         """
@@ -370,7 +391,7 @@ class Writer(Generic[Row]):
         self._there = keys
         self._much = much
         self._since = 0
-        self._keys: set[bytes] | None = None
+        self._keys: _Keys | None = None
         self._synced = 0
         self._synced_at = time.monotonic()
         self._file: int | None = None
@@ -378,10 +399,9 @@ class Writer(Generic[Row]):
 
     def add(self, row: Row) -> bool:
         """Append one row, whole or not at all; False where its key is there already."""
-        key = _digest(row)
         if self._keys is None:
             self._keys = self._there()
-        if key in self._keys:
+        if row in self._keys:
             return False
         data = row.line().encode() + b"\n"
         if len(data) > jsonl.MAX_ROW:
@@ -389,7 +409,7 @@ class Writer(Generic[Row]):
         if self._file is None:
             self._file = self._open()
         self._write(self._file, data)
-        self._keys.add(key)
+        self._keys.digests.add(_digest(row))
         self.added += 1
         self._since += len(data)
         if self._since >= MUCH:

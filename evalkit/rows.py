@@ -287,9 +287,9 @@ def keys_of(rows: Sequence[Row]) -> Iterable[tuple[Any, ...]]:
     return rows.keys() if isinstance(rows, Rows) else (row.key for row in rows)
 
 
-def times_of(rows: Sequence[Row]) -> Iterable[str | None]:
-    """When each row came."""
-    return rows.values("time") if isinstance(rows, Rows) else (row.time for row in rows)
+def values_of(rows: Sequence[Row], name: str) -> Iterable[Any]:
+    """What each row has in one field."""
+    return rows.values(name) if isinstance(rows, Rows) else (getattr(row, name) for row in rows)
 
 
 class Gathering:

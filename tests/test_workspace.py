@@ -466,3 +466,26 @@ def test_a_stem_is_a_file_in_its_folder_and_nowhere_else(name):
 def test_a_name_that_no_file_may_have_is_refused(name):
     with pytest.raises(BadName, match="cannot be a name: it "):
         file_stem(name)
+
+
+def test_what_stands_there_is_known_though_its_keys_were_not_worked_out(tmp_path, monkeypatch):
+    from evalkit import ledger
+
+    path = tmp_path / "j.p.jsonl"
+    rows = [
+        Review.model_validate(review(id_, ("m", "base")) | {"asked": asked, "sample": n})
+        for id_, asked, n in (("q1", "a", 0), ("q1", "a", 1), ("q2", "b", 0), ("q2", "a", 0))
+    ]
+    with Ledger(path, Review, print).writing() as writer:
+        assert [writer.add(row) for row in rows[:2]] == [True, True]
+    worked_out = []
+    digest_of = ledger._digest_of
+    monkeypatch.setattr(ledger, "_digest_of", lambda key: worked_out.append(key) or digest_of(key))
+    with Ledger(path, Review, print).writing() as writer:
+        assert writer.add(rows[2])
+        assert set(worked_out) == {rows[2].key}
+        assert not writer.add(rows[1])
+        assert set(worked_out) == {row.key for row in rows[:3]}
+        assert writer.add(rows[3])
+        assert not writer.add(rows[2])
+    assert [row.key for row in Ledger(path, Review, print).read()] == [row.key for row in rows]
