@@ -201,6 +201,31 @@ def test_a_bad_line_behind_it_is_told_and_a_torn_one_moved(path, monkeypatch):
         Ledger(path, Review, told.append).skim()
 
 
+def test_a_line_that_goes_on_behind_its_segment_is_told(path, monkeypatch):
+    monkeypatch.setattr(index, "BLOCKS", 1)
+    whole = path.read_bytes().rstrip(b"\n")
+    path.write_bytes(whole)
+    assert len(skimmed(path, monkeypatch)[0]) == 50
+    path.write_bytes(whole + b" and more\n")
+    with pytest.raises(BadFile, match=f"{path.name}:50"):
+        Ledger(path, Review, print).skim()
+
+
+def test_a_segment_of_more_than_there_is_is_none(path, monkeypatch):
+    body = b"{}"
+    head = index._HEAD.pack(index._format(), 0, 2**50, bytes(32), len(body))
+    index.path_of(path).write_bytes(head + index._hash([head, body]) + body)
+    assert skimmed(path, monkeypatch)[1] == path.stat().st_size
+
+
+def test_what_is_of_no_use_does_not_stay_in_it(path, monkeypatch):
+    skimmed(path, monkeypatch)
+    path.write_text(lines(100, 120))
+    skimmed(path, monkeypatch)
+    segments = index._segments(path, 0)
+    assert 0 < sum(each.size for each in segments) == index.path_of(path).stat().st_size
+
+
 def test_a_disk_that_is_full_costs_nothing_but_the_index(path, monkeypatch):
     def full(*_):
         raise OSError("No space left on device")
@@ -277,6 +302,21 @@ def test_who_writes_a_ledger_keeps_its_index(path, monkeypatch):
             row = {"question": f"q{n}", "model": "m", "turns": ["t" * 100], "asked": "a"}
             writer.add(Answer.model_validate(row))
     assert not index.path_of(answers).exists()
+
+
+def test_an_index_is_brought_up_once_in_a_while_and_only_that_of_reviews(path, monkeypatch):
+    monkeypatch.setattr(ledger, "MUCH", 2 * BLOCK)
+    followed = []
+    monkeypatch.setattr(index, "follow", followed.append)
+    with Ledger(path, Review, print).writing() as writer:
+        for row in rows(50, 120):
+            writer.add(row)
+    assert 5 <= len(followed) <= len(lines(50, 120)) / (2 * BLOCK)
+    with Ledger(path.with_name("m.jsonl"), Answer, print).writing() as writer:
+        for n in range(50):
+            row = {"question": f"q{n}", "model": "m", "turns": ["t" * 100], "asked": "a"}
+            writer.add(Answer.model_validate(row))
+    assert set(followed) == {path}
 
 
 def test_who_writes_a_ledger_is_not_stopped_by_its_index(path, monkeypatch):

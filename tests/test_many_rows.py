@@ -11,7 +11,7 @@ from evalkit.judge import judging
 from evalkit.judge.judging import Judging
 from evalkit.judge.showings import plan
 from evalkit.prompts import JudgePrompt
-from evalkit.records import Answer, Question, Review
+from evalkit.records import Answer, Question, Review, Usage
 from evalkit.report import explorer
 from evalkit.report.page import page
 from evalkit.report.results import evidence
@@ -227,3 +227,17 @@ def test_a_row_that_was_here_already_is_counted_once():
     again = asked(rows)
     assert again.take(rows[0]) is None
     assert (again.done, again.total, len(again.complete())) == (12, 12, 12)
+
+
+def test_what_is_usual_is_told_by_replies_to_what_is_asked_first():
+    rows, judging_ = [], asked([])
+    for request in judging_.requests():
+        rows.append(judging_.record(request, Reply("Both.", usage=Usage(input=9, output=50)), 0.1))
+        again = judging_.take(rows[-1])
+        rows.append(judging_.record(again, Reply("8 9", usage=Usage(input=4000, output=3)), 0.1))
+        judging_.take(rows[-1])
+    for given in (rows, lightly(rows)):
+        assert asked(given).done == 12
+        assert asked(given).usual() == asked([]).usual()
+    rows = [row.model_copy(update={"scores": (1.0, 2.0)}) for row in rows[::2]]
+    assert asked(rows).usual()[0] == asked(lightly(rows)).usual()[0] == 50

@@ -87,16 +87,26 @@ def test_rows_that_agree_are_a_group(given, names):
     assert {key: len(part) for key, part in parts.items()} == {v: values.count(v) for v in values}
 
 
-def test_many_columns_of_many_values_are_told_apart_too(monkeypatch):
-    rows = Rows.of(
-        [Review.model_validate(review(f"q{n}", ("m", "base")) | {"asked": f"a{n}"}) for n in "1121"]
-    )
-    whole = rows.ids(*FIELDS).tolist()
-    monkeypatch.setattr("evalkit.rows._MOST", 3)
-    assert [[one == other for other in whole] for one in whole] == [
-        [one == other for other in rows.ids(*FIELDS)] for one in rows.ids(*FIELDS).tolist()
+def test_many_columns_of_many_values_are_told_apart_too():
+    names = [
+        "question",
+        "judge",
+        "prompt",
+        "asked",
+        "served",
+        "finish_reason",
+        "time",
+        "refusal",
+        "batch",
+        "manner",
     ]
-    assert len(set(rows.ids(*FIELDS).tolist())) == 2
+    values = [dict.fromkeys(names, str(n)) for n in range(256)]  # 2**72 combinations
+    values += [values[0] | {name: "1"} for name in names] + [values[7]]
+    rows = Rows.of([Review.model_validate(review("q", ("m", "base")) | own) for own in values])
+    for first in range(len(names)):
+        in_turn = [*names[first:], *names[:first]]
+        assert len(set(rows.ids(*in_turn).tolist())) == 256 + len(names)
+        assert [*rows.groups(*in_turn).of[[7, -1]]] == [rows.groups(*in_turn).of[7]] * 2
 
 
 def test_a_value_can_be_put_in_the_place_of_another():

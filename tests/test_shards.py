@@ -14,6 +14,7 @@ from conftest import answer, question, read_lines, review, write_lines
 
 from evalkit.cli.report import found_in
 from evalkit.errors import BadName, Locked
+from evalkit.ledger import Ledger
 from evalkit.records import Answer, Review
 from evalkit.shards import Shard, parse
 from evalkit.workspace import Workspace
@@ -134,6 +135,18 @@ def test_shards_of_labelling_share_the_texts(evalkit, tmp_path):
 
 
 # -- nothing is paid for twice
+
+
+def test_a_torn_line_of_another_shard_is_left_to_who_writes_that(tmp_path):
+    one, other = (tmp_path / f"j.p.{n}-of-2.jsonl" for n in (1, 2))
+    row = Review.model_validate(review("q1", ("m", "base")))
+    one.write_text(row.line() + "\n" + row.line()[:40])
+    other.write_text(2 * (row.line() + "\n"))
+    before = one.read_bytes(), other.read_bytes()
+    told = []
+    with Ledger(other, Review, told.append).writing() as writer:
+        assert not writer.add(row)
+    assert (one.read_bytes(), other.read_bytes(), told) == (*before, [])
 
 
 def test_shards_that_overlap_and_the_whole_run_behind_them_pay_for_nothing_twice(ask, tmp_path):

@@ -80,6 +80,25 @@ def test_rows_as_evalkit_writes_them_are_read_light_and_share_what_is_the_same()
     assert not any(row.text for row in rows)
 
 
+def test_rows_with_all_that_evalkit_writes_are_read_light():
+    plain = Review.model_validate(review("q1", ("m", "base")))
+    full = plain.model_copy(
+        update={
+            "text": 'He said "x": then {"a": 1} \\": and \\',
+            "usage": Usage(input=1, output=2),
+            "sampling": {"temperature": 0.0, "max_tokens": 9},
+            "extra": {"tool": {"a": [{"b": 1}, "c"], 'd": ': {}}},
+            "served": "m",
+            "sample": 2,
+        }
+    )
+    for rows in ([full], [plain, full, plain], [full, plain, full], [plain, plain, full]):
+        block = "\n".join(row.line() for row in rows).encode()
+        assert not any(isinstance(row, Review) for row in looked(Review, block))
+    answered = Answer.model_validate(answer("q1", "m", 'said ": '))
+    assert not isinstance(looked(Answer, answered.line().encode())[0], Answer)
+
+
 def test_an_answer_keeps_its_words():
     row = Answer.model_validate(answer("q1", "m", "said"))
     (seen,) = skim.read(Answer, [row.line().encode()])

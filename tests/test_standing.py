@@ -1,7 +1,7 @@
 """Which reviews count: in columns and by hand, row by row."""
 
 from conftest import answer, question
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from evalkit.judge.filling import basis
@@ -29,8 +29,9 @@ HASHES = [short_hash(TURNS), short_hash(TURNS[:1]), short_hash("another")]
 @st.composite
 def rows(draw):
     vote = draw(st.booleans())
-    id_ = draw(st.sampled_from(["q1", "q2", "gone"]))
-    shown = draw(st.sampled_from([("a", "b"), ("b", "a"), ("a",), ("a", "stranger"), ("a", "a")]))
+    id_ = draw(st.sampled_from(["q1", "q1", "q1", "q2", "gone"]))
+    pairs = 3 * [("a", "b"), ("b", "a")]
+    shown = draw(st.sampled_from([*pairs, ("a",), ("a", "stranger"), ("a", "a")]))
     told = [None, "others", *(basis(PROMPT, each) for each in BANK if each.id == id_)]
     canary = None if vote else draw(st.sampled_from([None, None, "empty", "twins"]))
     scores = draw(st.none() | st.just((1.0,) * len(shown)))
@@ -39,13 +40,13 @@ def rows(draw):
         judge=draw(st.sampled_from(["human-x", "j"])),
         prompt=VOTE if vote else draw(st.sampled_from(["pair-scores", "unknown"])),
         shown=shown,
-        answers=tuple(draw(st.sampled_from(HASHES[:1] * 4 + HASHES)) for _ in shown),
+        answers=tuple(draw(st.sampled_from(HASHES[:1] * 8 + HASHES)) for _ in shown),
         text="",
         scores=scores,
         asked=draw(st.sampled_from("xyz")),
         sample=draw(st.integers(0, 1)),
         prompt_hash=draw(st.sampled_from(told)),
-        first_turns=draw(st.sampled_from([None, None, 1, 2])),
+        first_turns=draw(st.sampled_from([None, None, None, None, 1, 2])),
         canary=canary,
         right=0 if canary == "empty" and len(shown) == 2 else None,
     )
@@ -80,6 +81,7 @@ def by_hand(reviews):
     return [row for row in last.values() if row.scores or row.prompt != VOTE]
 
 
+@settings(max_examples=300)
 @given(st.lists(rows(), max_size=12))
 def test_what_counts_is_what_a_person_would_count(reviews):
     counted, stale = standing(BANK, ANSWERS, reviews, {"pair-scores": PROMPT})
