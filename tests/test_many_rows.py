@@ -222,6 +222,22 @@ def test_samples_that_nobody_asks_for_are_not_taken_for_others():
     assert asked([*odd, *rows], samples=2).done == 12
 
 
+def test_each_showing_is_owed_as_often_as_it_is_asked():
+    bank = [Question.model_validate(question(f"q{n}")) for n in range(40)]
+    answers = [Answer.model_validate(answer(q.id, m, f"{q.id} {m}")) for q in bank for m in "ab"]
+    showings = plan(bank, answers, [("a", "b")], again=True).showings
+    judging_ = Judging("j", "id", "pair-scores", PROMPT, showings, [])
+    assert {each.samples for each in showings} == {1, 2}
+    assert judging_.total == sum(each.samples for each in showings) == len([*judging_.owed()])
+    rows = [judging_.record(request, Reply("8 9"), 0.1) for request in judging_.requests()]
+    for row in rows[:9]:
+        for _ in range(2):  # it is counted once
+            assert judging_.take(row) is None
+    assert (judging_.done, len(judging_.complete()), judging_.total) == (9, 9, len(rows))
+    again = Judging("j", "id", "pair-scores", PROMPT, showings, rows[9:])
+    assert (again.done, again.total) == (len(rows) - 9, len(rows))
+
+
 def test_a_row_that_was_here_already_is_counted_once():
     rows = bought()
     again = asked(rows)

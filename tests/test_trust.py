@@ -211,7 +211,9 @@ def test_grades_of_one_question_meet_afterwards():
 
 
 def test_a_grade_that_cannot_be_read_is_a_battle_without_an_outcome():
-    (pair,) = rates.pairs(table([grade("a", 6), grade("b", None)])).to_dict("records")
+    battles_ = table([grade("a", 6), grade("b", None)])
+    assert battles_[["score_a", "score_b", "outcome"]].isna().all(axis=None)
+    (pair,) = rates.pairs(battles_).to_dict("records")
     assert (pair["questions"], pair["unreadable"], pair["questions_alone"]) == (0, 1, 0)
 
 

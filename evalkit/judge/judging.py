@@ -186,7 +186,7 @@ class Judging:
         groups = rows.take(places).groups(*_WHAT, "answers", "prompt_hash")
         place = np.zeros((len(groups.keys) + 1, most), np.intp)  # the last one is of no group
         there = np.zeros(place.shape, np.bool_)
-        place[groups.of, sample[places]] = places  # of several rows the last one stays
+        np.maximum.at(place, (groups.of, sample[places]), places)  # of several rows the last one
         there[groups.of, sample[places]] = True
         number = {key: n for n, key in enumerate(groups.keys)}
         of = [number.get(self._known_by(each), -1) for each in self._showings.values()]

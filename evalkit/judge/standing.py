@@ -68,8 +68,8 @@ def _last(rows: Rows, fresh: Mask) -> Places:
     for part, same in parts:
         places = np.flatnonzero(part)
         first, of = np.unique(rows.ids(*same)[places], return_index=True, return_inverse=True)[1:]
-        last = np.empty(len(first), np.intp)
-        last[of] = np.arange(len(places))  # of several the last one stays
+        last = np.zeros(len(first), np.intp)
+        np.maximum.at(last, of, np.arange(len(places)))
         firsts.append(places[first])
         lasts.append(places[last])
     found = np.concatenate(lasts)[np.argsort(np.concatenate(firsts))]
