@@ -56,7 +56,8 @@ def skimmer(model: type[Row]) -> Callable[[bytes], Iterator[Part]]:
             rows: list[Any] = decode(block)
             keys, columns = _in_columns(rows)
             # As many keys as without those that say the usual: then none stands twice.
-            light = _keys(block, b'": ') == keys and are_sound(len(rows), columns)
+            light = _keys(block, b'": ') == keys and _one_a_line(block, len(rows))
+            light = light and are_sound(len(rows), columns)
         except (ValueError, RecursionError):  # msgspec's own is a ValueError
             light = False
         lines = [] if light else [line for line in block.split(b"\n") if line.strip(jsonl.SPACE)]
@@ -104,6 +105,15 @@ def _in_columns(rows: Sequence[Any]) -> tuple[int, Columns]:
 def _defaults(struct: Any) -> dict[str, Any]:
     fields = msgspec.structs.fields(struct)
     return {each.name: {} if each.default_factory is dict else each.default for each in fields}
+
+
+def _one_a_line(block: bytes, values: int) -> bool:
+    """Whether so many JSON objects stand in a block one a line, which msgspec does not ask."""
+    text = np.frombuffer(block, np.uint8)
+    ends = np.flatnonzero(text == ord("\n"))
+    inner = ends[:-1] if block.endswith(b"\n") else ends
+    between = (text[inner - 1] == ord("}")) & (text[inner + 1] == ord("{"))
+    return bool(between.all()) and values == len(inner) + bool(len(text))
 
 
 def _keys(text: bytes, end: bytes) -> int:

@@ -206,7 +206,7 @@ def test_a_line_that_goes_on_behind_its_segment_is_told(path, monkeypatch):
     whole = path.read_bytes().rstrip(b"\n")
     path.write_bytes(whole)
     assert len(skimmed(path, monkeypatch)[0]) == 50
-    path.write_bytes(whole + b" and more\n")
+    path.write_bytes(whole + b" " + lines(70, 71).encode())
     with pytest.raises(BadFile, match=f"{path.name}:50"):
         Ledger(path, Review, print).skim()
 
@@ -220,7 +220,7 @@ def test_a_segment_of_more_than_there_is_is_none(path, monkeypatch):
 
 def test_what_is_of_no_use_does_not_stay_in_it(path, monkeypatch):
     skimmed(path, monkeypatch)
-    path.write_text(lines(100, 120))
+    path.write_text(lines(100, 120).replace('"text": "', '"text": "longer '))
     skimmed(path, monkeypatch)
     segments = index._segments(path, 0)
     assert 0 < sum(each.size for each in segments) == index.path_of(path).stat().st_size

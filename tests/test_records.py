@@ -1,9 +1,12 @@
 """The three records: strict, and the same text gives the same hash."""
 
+import hashlib
 import json
 
 import pytest
 from conftest import answer, question, review
+from hypothesis import given
+from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from evalkit.records import Answer, Question, Review, short_hash
@@ -60,3 +63,28 @@ def test_the_hash_does_not_depend_on_the_order_of_keys():
 def test_what_was_asked_is_part_of_a_rows_key(field):
     other = answer(**{field: 7 if field == "sample" else "other"})
     assert Answer.model_validate(answer()).key != Answer.model_validate(other).key
+
+
+ANY = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
+    lambda of: st.lists(of) | st.dictionaries(st.text(), of),
+)
+
+
+def canonical(value):
+    text = json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+
+
+@given(ANY)
+def test_a_hash_is_that_of_canonical_json(value):
+    assert short_hash(value) == canonical(value)
+
+
+def test_texts_are_hashed_as_everything_else_is():
+    every = [
+        "".join(map(chr, range(first, min(first + 4096, 0x110000))))
+        for first in range(0, 0x110000, 4096)
+    ]
+    for text in every:  # half surrogate pairs among them
+        assert short_hash([text, "x"]) == short_hash((text, "x")) == canonical([text, "x"])

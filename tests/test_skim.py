@@ -94,7 +94,8 @@ def test_rows_with_all_that_evalkit_writes_are_read_light():
     )
     for rows in ([full], [plain, full, plain], [full, plain, full], [plain, plain, full]):
         block = "\n".join(row.line() for row in rows).encode()
-        assert not any(isinstance(row, Review) for row in looked(Review, block))
+        ((light, _),) = skim.skimmer(Review)(block)  # at once, and not line by line
+        assert not any(isinstance(row, Review) for row in light)
     answered = Answer.model_validate(answer("q1", "m", 'said ": '))
     assert not isinstance(looked(Answer, answered.line().encode())[0], Answer)
 
@@ -156,6 +157,27 @@ def test_what_is_no_row_is_refused(raw):
     with pytest.raises(jsonl.Malformed):
         looked(Review, raw)
     assert skim.question(raw) is None
+
+
+@pytest.mark.parametrize(
+    "spoilt",
+    [
+        lambda one, other: f"{one} {other}\n",
+        lambda one, other: f"{one}{other}\n\n",
+        lambda one, other: f"{one}\n{one} {other}\n\n{one}\n",
+        lambda one, other: one.replace(', "', ',\n"', 1) + "\n" + other,
+        lambda one, other: one.replace("}, ", "}\n, ", 1) + f" {other}\n{one}\n",
+    ],
+)
+def test_rows_that_do_not_stand_one_a_line_are_refused(spoilt):
+    usage = {"usage": {"input": 1, "output": 2}, "sampling": {"temperature": 0.0}}
+    lines = [
+        Review.model_validate(review(q, ("m", "base")) | usage | {"asked": q}).line()
+        for q in ("q1", "q2")
+    ]
+    text = spoilt(*lines)
+    with pytest.raises(jsonl.Malformed):
+        skim.read(Review, [text.encode()])
 
 
 def test_another_spelling_of_the_same_row_is_read_strictly_and_is_the_same():

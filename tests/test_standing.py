@@ -91,3 +91,22 @@ def test_what_counts_is_what_a_person_would_count(reviews):
     assert all(isinstance(part, Rows) for part in light)
     for part, whole in zip(light, (counted, stale), strict=True):
         assert [(*row.key, row.scores) for row in part] == [(*row.key, row.scores) for row in whole]
+
+
+def test_of_one_showing_the_last_counts_and_what_tells_showings_apart():
+    row = Review(
+        question="q1", judge="j", prompt="unknown", shown=("a", "b"), answers=(HASHES[0],) * 2,
+        text="", scores=(1.0, 2.0), asked="x",
+    )  # fmt: skip
+    told = row.model_copy(update={"prompt_hash": "told"})
+    vote = row.model_copy(update={"prompt": VOTE})
+    other = {"asked": "y", "scores": (3.0, 4.0)}
+    cases = [
+        ([row, row.model_copy(update=other)], 2),  # nothing is known but what was asked
+        ([told, told.model_copy(update=other)], 1),
+        ([vote, vote.model_copy(update=other | {"shown": ("b", "a")})], 1),
+        ([vote, vote.model_copy(update=other | {"scores": None})], 0),
+    ]
+    for reviews, number in cases:
+        counted, stale = standing(BANK, ANSWERS, reviews, {})
+        assert (counted, stale) == (reviews[len(reviews) - number :], [])

@@ -1,6 +1,7 @@
 """What the tables say of a judge: the order of showing, the canaries, ties by rule, grades."""
 
 import numpy as np
+import pandas as pd
 import pytest
 from conftest import review
 from hypothesis import given, settings
@@ -9,7 +10,7 @@ from scipy.stats import ttest_1samp
 
 from evalkit.records import Review
 from evalkit.stats import chains, rates
-from evalkit.stats.battles import ALONE, BY_RULE, battles
+from evalkit.stats.battles import ALONE, BY_RULE, battles, by_question
 from evalkit.stats.canaries import canaries
 from evalkit.stats.intervals import mean
 from evalkit.stats.report_card import report_card
@@ -215,6 +216,19 @@ def test_a_grade_that_cannot_be_read_is_a_battle_without_an_outcome():
     assert battles_[["score_a", "score_b", "outcome"]].isna().all(axis=None)
     (pair,) = rates.pairs(battles_).to_dict("records")
     assert (pair["questions"], pair["unreadable"], pair["questions_alone"]) == (0, 1, 0)
+
+
+def test_an_order_that_is_not_known_is_no_order():
+    rows = [review("q1", s, (9, 1), asked=s[0]) | {"order_known": False} for s in ("ab", "ba")]
+    battles_ = table([row | {"shown": [*row["shown"]]} for row in rows])
+    assert list(battles_["order"]) == ["unknown"] * 2
+    assert list(battles_["outcome"]) == [0, 1]
+
+
+def test_ties_by_rule_stand_in_the_order_of_the_alphabet_too():
+    found = table([review("q2", ("a", "b"), (9, 1))], identical=[("q1", "a", "b")])
+    assert list(by_question(found)["question"]) == ["q1", "q2"]
+    assert all(isinstance(found[name].dtype, pd.CategoricalDtype) for name in found.columns[:-3])
 
 
 def test_grades_are_paired_sample_by_sample_and_judge_by_judge():
