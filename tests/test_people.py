@@ -96,6 +96,8 @@ def test_stale_votes_are_said():
     gone = found(judged(), voted(2, answers=["f" * 16] * 2))
     assert [(row.votes, row.stale) for row in gone.results.voters] == [(0, 2)]
     assert words.strip(gone.results) == ["judge judge, 120 reviews"]
+    taken_back = [row | {"scores": None} for row in voted(2, answers=["f" * 16] * 2)]
+    assert not found(judged(), taken_back).results.voters  # none is there to be told
     assert "Who voted" not in page(gone)
 
 

@@ -101,7 +101,7 @@ def test_many_columns_of_many_values_are_told_apart_too():
         "manner",
     ]
     values = [dict.fromkeys(names, str(n)) for n in range(4096)]  # 2**108 combinations
-    values += [values[0] | {name: "1"} for name in names] + [values[7]]
+    values += [values[0] | {name: "2048"} for name in names] + [values[7]]
     rows = Rows.of([Review.model_validate(review("q", ("m", "base")) | own) for own in values])
     for first in range(len(names)):
         in_turn = [*names[first:], *names[:first]]
