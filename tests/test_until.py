@@ -12,9 +12,15 @@ from chat_server import Behaviour, serving
 from conftest import answer, question, write_lines
 from test_judging import says, seen
 
+from evalkit.chat import Reply
 from evalkit.cli.report import found_in
-from evalkit.records import place
-from evalkit.workspace import Workspace
+from evalkit.judge.judging import Judging
+from evalkit.judge.showings import plan
+from evalkit.prompts import JudgePrompt
+from evalkit.records import Answer, Question, place
+from evalkit.until import Goal, Until
+from evalkit.workspace import SHIPPED, Workspace
+from evalkit.yamlfile import load
 
 MODELS = ("base", "good", "even")
 
@@ -274,3 +280,18 @@ def test_an_evaluation_file_can_say_it(evalkit, tmp_path):
         ran = evalkit("run", "e.yaml", "--dry-run")
     assert "j (pair-scores, orders: plan, until decided)" in ran.err
     assert "each pair until it is certain who is better" in ran.err
+
+
+def test_a_question_is_taken_when_all_its_samples_are_there():
+    questions = [Question.model_validate(question(f"q{n}")) for n in range(8)]
+    said = [Answer.model_validate(answer(q.id, m, f"{q.id} {m}")) for q in questions for m in "ab"]
+    showings = plan(questions, said, [("a", "b")], samples=2).showings
+    prompt = load(SHIPPED / "prompts/judge/pair-scores.yaml", JudgePrompt)
+    judging = Judging("j", "id", "pair-scores", prompt, showings, [])
+    rows = [judging.record(request, Reply("7 7"), 0.1) for request in judging.requests()]
+    for number, taken in ((0, 0), (1, 0), (2, 8)):  # samples that are there, questions taken
+        some = [row for row in rows if row.sample < number]
+        again = Judging("j", "id", "pair-scores", prompt, showings, some)
+        until = Until(again, showings, [], Goal("decided"))
+        assert [each[2] for each in until.undecided()] == [taken]
+        assert until.total == len(rows) == 32
