@@ -10,7 +10,6 @@ These classes check themselves and nothing else. They know no file, no model and
 import hashlib
 import json
 import re
-from contextlib import suppress
 from functools import cached_property
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -39,8 +38,10 @@ _of_texts = msgspec.json.Encoder().encode
 def short_hash(value: Any) -> str:
     """The first 16 hex digits of the SHA-256 of `value` as canonical JSON."""
     if isinstance(value, list | tuple) and set(map(type, value)) == {str}:
-        with suppress(UnicodeEncodeError):  # half a surrogate pair
+        try:
             return hashlib.sha256(_of_texts(value)).hexdigest()[:16]  # the same, much faster
+        except UnicodeEncodeError:  # half a surrogate pair
+            pass
     text = _canonical(value)
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
 

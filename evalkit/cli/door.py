@@ -1,6 +1,7 @@
 """The group of all verbs, and how a run ends: exit codes, one line an error."""
 
 import errno
+import gc
 import os
 import sys
 from collections.abc import Sequence
@@ -67,6 +68,7 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")
+    gc.set_threshold(200_000, 50, 100)  # of a million rows none is garbage, and looking takes time
     code = run(sys.argv[1:])
     try:
         if sys.stdout is not None:  # it is None where it was closed before we began

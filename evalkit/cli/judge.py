@@ -24,7 +24,6 @@ from evalkit.cli.verb import (
     say,
     show,
     tell,
-    uncollected,
 )
 from evalkit.errors import Missing, count
 
@@ -187,8 +186,7 @@ def ask(
     limits: "Limits",
 ) -> "Outcome":
     """Ask what is owed, and tell how it went."""
-    with uncollected():
-        shown = shown_of(workspace, wanted, questions)
+    shown = shown_of(workspace, wanted, questions)
     job = calls.Job(
         planned=plans_of(workspace, wanted, shown),
         preflight=lambda plans: preflight(catalog, wanted, shown, plans),

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import click
 
-from evalkit.cli.verb import say, uncollected
+from evalkit.cli.verb import say
 from evalkit.errors import EvalkitError
 
 if TYPE_CHECKING:
@@ -93,8 +93,7 @@ def plan(
     from evalkit import price
     from evalkit.ledger import as_one
 
-    with uncollected():
-        asking = asking_of(as_one(ledger.parts(), type(ledger).skim))
+    asking = asking_of(as_one(ledger.parts(), type(ledger).skim))
     cost = None if model.is_free else model.stanza.price
     usual = usual_of(asking)
     estimate = price.estimate(asking.calls(), cost, *usual)

@@ -20,7 +20,6 @@ from evalkit.cli.verb import (
     print_json,
     say,
     tell,
-    uncollected,
 )
 from evalkit.errors import BadFile, BadPath, Fault, Missing, reason
 from evalkit.escape import visible
@@ -155,22 +154,21 @@ def found_in(
     from evalkit.records import Answer, Review
 
     questions = filed(workspace, bank, workspace.questions(bank), category_default)
-    with uncollected():
-        answers = workspace.skimmed("answers", bank, Answer)
-        reviews = workspace.skimmed("reviews", bank, Review)
+    answers = workspace.skimmed("answers", bank, Answer)
+    reviews = workspace.skimmed("reviews", bank, Review)
 
-        from evalkit.report.results import evidence
+    from evalkit.report.results import evidence
 
-        return evidence(
-            bank,
-            questions,
-            answers,
-            reviews,
-            baseline,
-            prompts=judge_prompts(workspace),
-            stanzas=catalog.stanzas if catalog else {},
-            sample=workspace.is_shipped(bank) and bank == SAMPLE,
-        )
+    return evidence(
+        bank,
+        questions,
+        answers,
+        reviews,
+        baseline,
+        prompts=judge_prompts(workspace),
+        stanzas=catalog.stanzas if catalog else {},
+        sample=workspace.is_shipped(bank) and bank == SAMPLE,
+    )
 
 
 def with_words(workspace: "Workspace", found: "Evidence") -> "Evidence":

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 from evalkit.cli.shard import part_of
-from evalkit.cli.verb import judge_prompts, uncollected
+from evalkit.cli.verb import judge_prompts
 from evalkit.errors import Missing, Unknown
 
 if TYPE_CHECKING:
@@ -88,9 +88,8 @@ def shown_of(workspace: "Workspace", wanted: Wanted, questions: "list[Question]"
     name, prompt = _prompt(workspace, wanted.prompt, questions)
     for category in sorted({question.category for question in questions} - set(prompt.rubrics)):
         raise Unknown(f"rubric in {name} for the category", category, prompt.rubrics)
-    with uncollected():
-        answers = workspace.skimmed("answers", wanted.bank, Answer)
-        standing = answer.standing(questions, answers)
+    answers = workspace.skimmed("answers", wanted.bank, Answer)
+    standing = answer.standing(questions, answers)
     models = {row.model for row in standing}
     compared = showings.pairs(models, wanted.baseline, wanted.pairs)
     chosen = answer.spread(questions, wanted.limit)

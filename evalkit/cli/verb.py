@@ -3,7 +3,6 @@
 The result goes to stdout, words go to stderr. No verb is named here.
 """
 
-import gc
 import json
 import os
 import shlex
@@ -37,18 +36,6 @@ class Verbs(click.Group):
         if args and args[0] not in self.commands and not args[0].startswith("-"):
             raise Unknown("verb", args[0], self.commands)
         return super().resolve_command(ctx, args)
-
-
-@contextmanager
-def uncollected() -> Iterator[None]:
-    """No garbage is looked for: of a million rows none is, and looking takes as long as reading."""
-    was = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was:
-            gc.enable()
 
 
 @dataclass(frozen=True)

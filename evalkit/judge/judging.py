@@ -189,7 +189,7 @@ class Judging:
         np.maximum.at(place, (groups.of, sample[places]), places)  # of several rows the last one
         there[groups.of, sample[places]] = True
         number = {key: n for n, key in enumerate(groups.keys)}
-        of = [number.get(self._known_by(each), -1) for each in self._showings.values()]
+        of = [number.get(key, -1) for key in map(self._known_by, self._showings.values())]
         wanted = np.arange(most) < samples[:, None]
         here = wanted & there[of]
         abouts = list(self._showings)
@@ -198,8 +198,9 @@ class Judging:
 
     def _known_by(self, showing: Showing) -> tuple[Any, ...]:
         """What a row of it says of what it was shown."""
-        answers = tuple(map(self._hashes.__getitem__, showing.answers))
-        return *_what(showing), answers, self._basis(showing.question)
+        asked, hashes = showing.question, self._hashes
+        answers = tuple([hashes[answer] for answer in showing.answers])
+        return asked.id, showing.shown, showing.canary, answers, self._basis(asked)
 
     def _others(self, rows: Rows, owed: Iterable[Key]) -> Sequence[Review]:
         """The rows of some showings that are not known by their hashes."""

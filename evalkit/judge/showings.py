@@ -7,7 +7,7 @@ that is given more questions, makes the same choices again.
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import combinations
+from itertools import chain, combinations
 from math import ceil
 from typing import Any, Literal
 
@@ -121,11 +121,16 @@ def plan(
     order that nobody chose, so that a run that ends early has seen a random part of the bank.
     """
     found = Plan()
-    texts = _by_question(answers)
+    first = first_samples(answers)
+    texts: dict[str, dict[str, Texts]] = {}
+    for (id_, model), answer in first.items():
+        texts.setdefault(id_, {})[model] = answer.turns
+    ties = {(id_, frozenset(pair)) for id_, *pair in identical(first.values())}
     in_order = sorted(questions, key=lambda question: place(question.id))
     models = list(dict.fromkeys(model for pair in compared for model in pair))
+    answered = Counter(chain.from_iterable(texts.get(each.id, ()) for each in in_order))
     for model in models:
-        if lacking := sum(model not in texts.get(each.id, {}) for each in in_order):
+        if lacking := len(in_order) - answered[model]:
             found.unanswered[model] = lacking
     twice = {
         pair: _part(in_order, pair, seed, "second order") if orders == "plan" else set()
@@ -147,7 +152,7 @@ def plan(
             for pair in compared:
                 if pair[0] not in own or pair[1] not in own:
                     continue
-                if same(own[pair[0]], own[pair[1]]):
+                if ties and (question.id, frozenset(pair)) in ties:
                     found.identical += 1
                     continue
                 one, *other = _orders(question.id, pair, orders, seed, question.id in twice[pair])
@@ -177,12 +182,8 @@ def identical(answers: Iterable[Answer]) -> list[tuple[str, str, str]]:
     ]
 
 
-def same(one: Texts, other: Texts) -> bool:
-    """Whether there is nothing to compare: the same text, or no text on either side."""
-    return _bare(one) == _bare(other)
-
-
 def _bare(texts: Texts) -> Texts:
+    """What two answers have in common between which there is nothing to compare."""
     return tuple([text.strip() for text in texts])
 
 
@@ -194,13 +195,6 @@ def first_samples(answers: Iterable[Answer]) -> dict[tuple[str, str], Answer]:
         if answer.sample < standing.sample:
             first[answer.question, answer.model] = answer
     return first
-
-
-def _by_question(answers: Iterable[Answer]) -> dict[str, dict[str, Texts]]:
-    found: dict[str, dict[str, Texts]] = {}
-    for (question, model), answer in first_samples(answers).items():
-        found.setdefault(question, {})[model] = answer.turns
-    return found
 
 
 def _orders(
