@@ -170,7 +170,7 @@ def _sound_reviews(number: int, columns: Columns) -> bool:
     if list(map(len, shown)) != list(map(len, answers)):
         return False
     names = ("prompt", "shown", "scores", "soft", "first_turns")
-    seen = zip(*(each_of(columns[name], number) for name in names), strict=False)
+    seen = zip(*(each_of(columns[name], number) for name in names), strict=True)
     return all(starmap(_sound, set(seen)))
 
 

@@ -193,7 +193,7 @@ class Judging:
         wanted = np.arange(most) < samples[:, None]
         here = wanted & there[of]
         abouts = list(self._showings)
-        owed = [(abouts[n], sample) for n, sample in np.argwhere(wanted & ~here).tolist()]
+        owed = [(abouts[n], time) for n, time in np.argwhere(wanted & ~here).tolist()]
         return place[of][here], owed
 
     def _known_by(self, showing: Showing) -> tuple[Any, ...]:
@@ -213,7 +213,7 @@ class Judging:
 
     def _some(self) -> Iterator[Review]:
         """Rows that are here, as many as tell what is usual."""
-        told = Rows.of(self._before).mask("usage", lambda usage: usage is not None)
+        told = ~Rows.of(self._before).among("usage", {None})
         kept = pick(self._before, self._kept[told[self._kept]][:ENOUGH])
         came = (row for row in self._state.values() if row and row.usage)
         return islice(chain(kept, came), ENOUGH)

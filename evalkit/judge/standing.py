@@ -55,8 +55,7 @@ def _hashes(bank: Mapping[str, Question], answers: Sequence[Answer]) -> Hashes:
 
 def _last(rows: Rows, fresh: Mask) -> Places:
     """Of each showing the last of its rows that are `fresh`, in the order of the first ones."""
-    votes = rows.mask("prompt", lambda prompt: prompt == VOTE)
-    told = rows.mask("prompt_hash", lambda told: told is not None)
+    votes, told = rows.among("prompt", {VOTE}), ~rows.among("prompt_hash", {None})
     showing = ("question", "judge", "prompt", "shown", "canary", "sample")
     either = rows.columns["shown"].numbered(frozenset)
     parts: list[tuple[Mask, tuple[str | Column, ...]]] = [

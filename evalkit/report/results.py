@@ -240,7 +240,7 @@ def _dollars(rows: Rows) -> Iterator[float | None]:
 
 def no_canaries(rows: Rows) -> Rows:
     """The reviews that are in a score."""
-    return rows.take(rows.mask("canary", lambda kind: kind is None))
+    return rows.take(rows.among("canary", {None}))
 
 
 def _of_judges(rows: Rows, alone: bool) -> Rows:
@@ -319,6 +319,4 @@ def _outcomes(table: pd.DataFrame) -> list[Outcomes]:
 
 def canary_rows(reviews: Iterable[Review]) -> list[Canaries]:
     """What the canaries among some reviews say of their judges."""
-    rows = Rows.of(reviews)
-    tests = rows.take(rows.mask("canary", lambda kind: kind is not None))
-    return rows_of(Canaries, canaries(tests))
+    return rows_of(Canaries, canaries(Rows.of(reviews).without("canary", None)))

@@ -58,9 +58,7 @@ def battles(
     question; they have no scores. Texts are categorical columns.
     """
     rows = Rows.of(reviews)  # may be a million: no row is looked at as an object
-    rows = rows.take(
-        rows.mask("canary", lambda kind: kind is None) & rows.among("question", categories)
-    )
+    rows = rows.take(rows.among("canary", {None}) & rows.among("question", categories))
     sides = rows.columns["shown"].numbered(lambda shown: _pair(shown, baseline))
     of_two = sides.mask(lambda pair: pair is not None)
     table = _compared(rows.take(of_two), Column(sides.codes[of_two], sides.values), categories)
